@@ -1,0 +1,61 @@
+"""What the readers of crawl files hand to the candidate writer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from webpairs.errors import Drop
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractRules:
+    """Say which candidates extract keeps; fields as in `webpairs.recipes.Recipe`."""
+
+    texts: tuple[str, ...]
+    image_sources: tuple[str, ...]
+    min_text_chars: int
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Hold what all candidates of one captured page share."""
+
+    url: str
+    """WARC-Target-URI as written."""
+    base: str | None
+    """`<base href>` as written, or None."""
+    crawl_file: str
+    crawl_offset: int
+    crawl_date_ms: int
+    """Milliseconds since 1970 UTC."""
+    license: str = "?"
+    """LAION's column: the licence link as it stood, or `?`."""
+    license_id: str | None = None
+    license_where: str | None = None
+    opt_out: str | None = None
+    """Name of the opt-out signal found on the page, or None."""
+
+
+@dataclass(slots=True)
+class ExtractStats:
+    """Count what one unit of extract saw; every image with a text ends in `written` or `drops`."""
+
+    inputs: int = 0
+    bytes_read: int = 0
+    records: int = 0
+    pages: int = 0
+    found: int = 0
+    """Images with a text beside them (non-empty before cleaning): found = written + drops
+    (RECORD_BROKEN apart: it counts records, whose candidates nobody saw)."""
+    written: int = 0
+    drops: dict[Drop, int] = field(default_factory=dict[Drop, int])
+    captures: int = 0
+    """Rows of the image index (archive mode)."""
+    warnings: list[str] = field(default_factory=list[str])
+    """One line for each truncated or otherwise incomplete input: its name and what was read."""
+
+    def drop(self, reason: Drop, num: int = 1) -> None:
+        """Count `num` candidates under `reason`."""
+        if num:
+            self.drops[reason] = self.drops.get(reason, 0) + num

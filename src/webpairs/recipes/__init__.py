@@ -1,0 +1,43 @@
+"""The rules that decide what a dataset holds; each recipe is a file one can read on a screen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final
+
+from webpairs.errors import ConfigError
+
+IMAGE_SOURCES: Final = ("src", "srcset", "picture", "data-src")
+TEXTS: Final = ("alt", "title", "caption")
+RESIZE_MODES: Final = ("border", "keep-ratio", "center-crop", "none")
+ANY_LANGUAGE: Final = "any"
+NAMES: Final = ("laion400m",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """State every rule that changes the bytes of a dataset; options of a build override fields."""
+
+    name: str
+    texts: tuple[str, ...]
+    image_sources: tuple[str, ...]
+    min_text_chars: int
+    languages: tuple[str, ...]
+    """ISO 639 codes to keep, or `("any",)`."""
+    min_image_bytes: int
+    max_pixels: int
+    formats: tuple[str, ...]
+    image_size_px: int
+    resize: str
+    jpeg_quality: int
+    model: str
+
+
+def load_recipe(name: str) -> Recipe:
+    """Return the recipe called `name`; raise ConfigError naming the known ones otherwise."""
+    if name not in NAMES:
+        raise ConfigError(f"unknown recipe {name!r}: use one of {', '.join(NAMES)}")
+    recipe = import_module(f"webpairs.recipes.{name}").RECIPE
+    assert isinstance(recipe, Recipe)
+    return recipe
