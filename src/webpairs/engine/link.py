@@ -1,0 +1,33 @@
+"""What a unit of work may ask of the coordinator and tell it, whichever process it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Preprocess = Callable[[Any], npt.NDArray[np.uint8]]
+"""PIL RGB image -> (side, side, 3) uint8; picklable, thread-safe."""
+
+
+class Link(Protocol):
+    """Connect a unit to the run: the only copy of the model, and the progress shown."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Return the model's own preprocessing, which runs where the image was decoded."""
+        ...
+
+    def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed (n, side, side, 3) uint8 as (n, d) float32, L2-normalised."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed n texts as (n, d) float32, L2-normalised."""
+        ...
+
+    def report(self, counts: Mapping[str, int]) -> None:
+        """Add `counts` to the progress shown."""
+        ...

@@ -1,0 +1,181 @@
+"""Map a stage over its units in processes of this machine.
+
+A worker is `python -m webpairs.engine.worker` with one socket to the coordinator, over which units,
+results, embedding requests and progress travel; so a script without an `if __name__` guard, or a
+notebook, can build as well. The coordinator serves them in one thread.
+
+A worker that dies is replaced and its unit done again (outputs of a unit are idempotent). A worker
+whose coordinator dies sees the end of the socket and ends itself; nothing outlives a run.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final, TypeVar
+
+from webpairs.engine.link import Link
+from webpairs.errors import RunError
+
+Unit = TypeVar("Unit")
+Result = TypeVar("Result")
+
+MAX_TRIES: Final = 3
+"""A unit that kills its worker this often stops the run: something is wrong with it."""
+STOP_TIMEOUT_S: Final = 5.0
+
+
+def run_units(
+    function: Callable[[Unit, Link], Result],
+    units: Sequence[Unit],
+    *,
+    workers: int,
+    link: Link,
+) -> Iterator[tuple[int, Result]]:
+    """Yield (position of the unit, its result) as units finish.
+
+    With one worker everything runs in this process, in order. `function` is a function of a module
+    of this package; units and results are picklable. Raises what `function` raises, and RunError
+    for a unit whose worker died `MAX_TRIES` times.
+    """
+    if workers == 1 or len(units) <= 1:
+        for position, unit in enumerate(units):
+            yield position, function(unit, link)
+        return
+    pool = _Pool(link, min(workers, len(units)))
+    try:
+        yield from pool.run(function, units)
+    finally:
+        pool.stop()
+
+
+class _Worker:
+    """One worker process and the coordinator's end of its socket."""
+
+    def __init__(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "webpairs.engine.worker",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.connection = Connection(ours.detach())
+        self.position: int | None = None
+
+    def stop(self, deadline: float) -> None:
+        """End the process: politely until `deadline` (monotonic seconds), then for certain."""
+        with suppress(OSError):
+            self.connection.close()
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+
+class _Pool:
+    def __init__(self, link: Link, num_workers: int) -> None:
+        self._link = link
+        self._workers: list[_Worker] = []
+        for _ in range(num_workers):
+            self._workers.append(self._start())
+
+    def _start(self) -> _Worker:
+        worker = _Worker()
+        worker.connection.send(self._link.preprocess)
+        return worker
+
+    def stop(self) -> None:
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        for worker in self._workers:
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.stop(deadline)
+
+    def run(self, function: Callable[[Any, Link], Any], units: Sequence[Any]) -> Iterator[Any]:
+        waiting = deque(enumerate(units))
+        tries = [0] * len(units)
+
+        def give(worker: _Worker) -> None:
+            worker.position = None
+            if waiting:
+                position, unit = waiting.popleft()
+                worker.position = position
+                tries[position] += 1
+                # A worker that just died is found when its socket is read.
+                with suppress(OSError):
+                    worker.connection.send((function, unit))
+
+        for worker in self._workers:
+            give(worker)
+        while any(worker.position is not None for worker in self._workers):
+            by_connection = {worker.connection: worker for worker in self._workers}
+            for ready in wait(list(by_connection)):
+                assert isinstance(ready, Connection)
+                worker = by_connection[ready]
+                try:
+                    kind, value = worker.connection.recv()
+                    finished = self._serve(worker, kind, value)
+                except (EOFError, OSError):
+                    self._replace(worker, units, waiting, tries, give)
+                    continue
+                if finished:
+                    position = worker.position
+                    give(worker)
+                    yield position, value
+
+    def _serve(self, worker: _Worker, kind: str, value: Any) -> bool:
+        """Answer one message; return whether it was a unit's result."""
+        if kind == "embed_images":
+            worker.connection.send(self._link.embed_images(value))
+        elif kind == "embed_texts":
+            worker.connection.send(self._link.embed_texts(value))
+        elif kind == "report":
+            self._link.report(value)
+        elif kind == "raise":
+            raise value
+        return kind == "result"
+
+    def _replace(
+        self,
+        worker: _Worker,
+        units: Sequence[Any],
+        waiting: deque[tuple[int, Any]],
+        tries: list[int],
+        give: Callable[[_Worker], None],
+    ) -> None:
+        worker.stop(time.monotonic() + STOP_TIMEOUT_S)
+        position = worker.position
+        if position is not None:
+            if tries[position] >= MAX_TRIES:
+                code = worker.process.returncode
+                how = f"signal {-code}" if code < 0 else f"exit code {code}"
+                raise RunError(
+                    f"a worker died {MAX_TRIES} times on the same unit ({how}): "
+                    f"{_shown(units[position])}; if the system killed it for memory (signal 9), "
+                    "use fewer --workers or less --max-memory; then run the same line again"
+                )
+            waiting.appendleft((position, units[position]))
+        self._workers[self._workers.index(worker)] = fresh = self._start()
+        give(fresh)
+
+
+def _shown(unit: object) -> str:
+    text = repr(unit)
+    return text if len(text) <= 200 else text[:200] + "..."
+

@@ -1,0 +1,107 @@
+"""Where every candidate went: the counts of a run folder, added up from its stats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.table import Table
+
+from webpairs.errors import Drop
+
+
+@dataclass(slots=True)
+class Funnel:
+    """Count a run: found = samples + sum of drops + left.
+
+    `Drop.RECORD_BROKEN` counts records of crawl files, whose candidates nobody saw; it stands
+    beside the sum. `left` candidates wait for a shard that is not committed yet.
+    """
+
+    records: int = 0
+    pages: int = 0
+    found: int = 0
+    samples: int = 0
+    left: int = 0
+    broken_records: int = 0
+    drops: Counter[Drop] = field(default_factory=Counter[Drop])
+
+    @property
+    def balanced(self) -> bool:
+        """Say whether every candidate is accounted for."""
+        return self.found == self.samples + self.left + self.drops.total()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the funnel as it stands in the manifest."""
+        return {
+            "records": self.records,
+            "broken_records": self.broken_records,
+            "pages": self.pages,
+            "candidates": self.found,
+            "drops": {str(drop): self.drops[drop] for drop in Drop if self.drops[drop]},
+            "left": self.left,
+            "samples": self.samples,
+        }
+
+
+def read_funnel(out: Path) -> Funnel:
+    """Add up the stats of run folder `out`, finished or not."""
+    funnel = Funnel()
+    stats = out / "stats"
+    extract = read_json(stats / "extract.json")
+    if extract is not None:
+        funnel.records = extract["records"]
+        funnel.pages = extract["pages"]
+        funnel.found = extract["found"]
+        drops = _drops(extract)
+        funnel.broken_records = drops.pop(Drop.RECORD_BROKEN, 0)
+        funnel.drops += drops
+    dedupe = read_json(stats / "dedupe.json")
+    if dedupe is not None:
+        funnel.drops += _drops(dedupe)
+    for path in sorted(stats.glob("[0-9]*.json")):
+        shard = read_json(path)
+        assert shard is not None
+        funnel.samples += shard["samples"]
+        funnel.drops += _drops(shard)
+    funnel.left = funnel.found - funnel.samples - funnel.drops.total()
+    return funnel
+
+
+def funnel_table(funnel: Funnel) -> Table:
+    """Return the funnel as a table: stage by stage, what went and what stayed."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("stage")
+    table.add_column("what")
+    table.add_column("candidates", justify="right")
+    table.add_column("of found", justify="right")
+
+    def row(stage: str, what: str, num: int, style: str | None = None) -> None:
+        share = f"{num / funnel.found:.1%}" if funnel.found else "-"
+        table.add_row(stage, what, f"{num:,}", share, style=style)
+
+    row("extract", f"found on {funnel.pages:,} pages", funnel.found, "bold")
+    for drop in Drop:
+        if funnel.drops[drop]:
+            row(drop.stage, f"- {drop}", -funnel.drops[drop])
+    if funnel.left:
+        row("", "left to do", funnel.left)
+    row("write", "samples", funnel.samples, "bold")
+    if funnel.broken_records:
+        table.caption = f"beside these, {funnel.broken_records:,} records could not be read"
+    return table
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON in `path`, or None if there is no such file."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _drops(stats: dict[str, Any]) -> Counter[Drop]:
+    return Counter({Drop(name): num for name, num in stats["drops"].items()})

@@ -1,0 +1,201 @@
+"""What a user may ask of `build` and `extract`, checked before any work starts."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+from webpairs.errors import ConfigError
+from webpairs.recipes import IMAGE_SOURCES, RESIZE_MODES, TEXTS, Recipe, load_recipe
+
+IMAGES: Final = ("archive",)
+CRAWL_SHARD_SIZE: Final = 50_000
+"""Candidates of a crawl in a shard: most are dropped, about one in ten is kept (design)."""
+MAX_SHARD_SIZE: Final = 1_000_000
+MIN_MEMORY_BYTES: Final = 500_000_000
+MAX_IMAGE_SIZE_PX: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """Hold what `webpairs build` was asked for; None means the recipe's or the machine's value.
+
+    Raises ConfigError naming the value, the limit and the fix.
+    """
+
+    inputs: tuple[str, ...]
+    out: str
+    images: str = "archive"
+    model: str | None = None
+    threshold: float | None = None
+    recipe: str = "laion400m"
+    image_size: int | None = None
+    resize: str | None = None
+    languages: tuple[str, ...] | None = None
+    texts: tuple[str, ...] | None = None
+    image_sources: tuple[str, ...] | None = None
+    keep_opted_out: bool = False
+    shard_size: int = CRAWL_SHARD_SIZE
+    limit: int | None = None
+    seed: int = 0
+    workers: int | None = None
+    max_memory_bytes: int = 4_000_000_000
+
+    def __post_init__(self) -> None:
+        if self.images == "web":
+            raise ConfigError(
+                "--images web comes with the next release: use --images archive, which takes the "
+                "images out of the WARC files themselves"
+            )
+        check_one("--images", self.images, IMAGES)
+        _check_common(self)
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise ConfigError(
+                f"--threshold {self.threshold:g} is no cosine: use a value from -1 (keep all) to 1"
+            )
+        if self.resize is not None:
+            check_one("--resize", self.resize, RESIZE_MODES)
+        if self.image_size is not None:
+            _check_range("--image-size", self.image_size, 16, MAX_IMAGE_SIZE_PX, "pixels")
+        _check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"--limit {self.limit} keeps nothing: use at least 1 candidate")
+        _check_range("--seed", self.seed, 0, 2**63 - 1, "")
+        self.resolved_recipe()
+
+    def resolved_recipe(self) -> Recipe:
+        """Return the recipe with this build's options laid over it."""
+        recipe = load_recipe(self.recipe)
+        changes: dict[str, Any] = {
+            "model": self.model,
+            "image_size_px": self.image_size,
+            "resize": self.resize,
+            "languages": self.languages,
+            "texts": self.texts,
+            "image_sources": self.image_sources,
+        }
+        return replace(recipe, **{name: v for name, v in changes.items() if v is not None})
+
+    def dataset_options(self) -> dict[str, Any]:
+        """Return the options that change the dataset's bytes: a resume must have the same."""
+        options: dict[str, Any] = {
+            f"recipe.{k}": v for k, v in asdict(self.resolved_recipe()).items()
+        }
+        options |= {
+            "images": self.images,
+            "threshold": self.threshold,
+            "keep_opted_out": self.keep_opted_out,
+            "shard_size": self.shard_size,
+            "limit": self.limit,
+            "seed": self.seed,
+        }
+        return options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractOptions:
+    """Hold what `webpairs extract` was asked for; fields as in `BuildOptions`."""
+
+    inputs: tuple[str, ...]
+    out: str
+    recipe: str = "laion400m"
+    languages: tuple[str, ...] | None = None
+    texts: tuple[str, ...] | None = None
+    image_sources: tuple[str, ...] | None = None
+    workers: int | None = None
+    max_memory_bytes: int = 4_000_000_000
+
+    def __post_init__(self) -> None:
+        _check_common(self)
+        load_recipe(self.recipe)
+
+    def resolved_recipe(self) -> Recipe:
+        """Return the recipe with these options laid over it."""
+        changes: dict[str, Any] = {
+            "languages": self.languages,
+            "texts": self.texts,
+            "image_sources": self.image_sources,
+        }
+        return replace(
+            load_recipe(self.recipe), **{name: v for name, v in changes.items() if v is not None}
+        )
+
+
+def resolve_workers(workers: int | None) -> int:
+    """Return the number of worker processes: as asked, else one for each usable core."""
+    return workers if workers is not None else len(os.sched_getaffinity(0))
+
+
+def check_one(option: str, value: str, known: Iterable[str]) -> None:
+    """Raise ConfigError naming the nearest right value unless `value` is known."""
+    names = tuple(known)
+    if value in names:
+        return
+    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    shown = ", ".join(names) if len(names) <= 12 else ", ".join(names[:12]) + ", ..."
+    raise ConfigError(f"{option} {value!r} is unknown: {hint}use one of {shown}")
+
+
+def parse_bytes(text: str) -> int:
+    """Return the number of bytes that `4GB`, `500MB`, `2GiB` or a plain number means."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    units |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    stripped = text.strip().upper()
+    number = stripped.rstrip("BKMGTI ")
+    unit = stripped[len(number) :].strip()
+    try:
+        value = float(number) * units[unit]
+    except (ValueError, KeyError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise ConfigError(f"{text!r} is no amount of memory: write it like 4GB, 500MB or 2GiB")
+    return int(value)
+
+
+def _check_common(options: BuildOptions | ExtractOptions) -> None:
+    if not options.inputs:
+        raise ConfigError("no INPUT: name at least one WARC or WAT file, folder or glob")
+    if not options.out:
+        raise ConfigError("--out is empty: name the folder to write to")
+    for name, values, known in (
+        ("--texts", options.texts, TEXTS),
+        ("--image-sources", options.image_sources, IMAGE_SOURCES),
+    ):
+        if values is not None:
+            if not values:
+                raise ConfigError(f"{name} is empty: use one or more of {', '.join(known)}")
+            for value in values:
+                check_one(name, value, known)
+    if options.languages is not None:
+        _check_languages(options.languages)
+    if options.workers is not None:
+        _check_range("--workers", options.workers, 1, 1024, "processes")
+    if options.max_memory_bytes < MIN_MEMORY_BYTES:
+        raise ConfigError(
+            f"--max-memory {options.max_memory_bytes / 1e6:.0f}MB is too little: use at least "
+            f"{MIN_MEMORY_BYTES / 1e6:.0f}MB"
+        )
+
+
+def _check_languages(languages: tuple[str, ...]) -> None:
+    from webpairs.extract.language import known_languages
+
+    if not languages:
+        raise ConfigError("--languages is empty: use any, or codes such as en,de")
+    if "any" in languages and len(languages) > 1:
+        raise ConfigError(f"--languages {','.join(languages)} says any and more: use one of them")
+    if languages not in (("any",), ("en",)):
+        for language in languages:
+            check_one("--languages", language, ("any", *known_languages()))
+
+
+def _check_range(option: str, value: int, least: int, most: int, unit: str) -> None:
+    if not least <= value <= most:
+        raise ConfigError(
+            f"{option} {value} is out of range: use {least} to {most} {unit}".rstrip()
+        )

@@ -1,0 +1,276 @@
+"""A shard on disk: names, the files a finished shard has, and how they are committed.
+
+    images/00000.tar       WebDataset members <key>.<ext> <key>.txt <key>.json, adjacent, sorted
+    images/00000.tar.idx   n + 1 u64 little-endian: each sample's start, then the last one's end
+    metadata/00000.parquet, embeddings/{img,text}_emb/{img,text}_emb_00000.npy (n, d) float16
+    drops/00000.parquet
+    stats/00000.json       counts, bytes, seconds, SHA-256 of the files above: the commit mark
+
+Row i of every file is the same sample. All but the stats depend on content alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from webpairs.files import sync, temporary_name, write_json
+from webpairs.schema import DROPS, METADATA, arrow_schema
+
+Row = dict[str, Any]
+
+METADATA_SCHEMA: Final = arrow_schema(METADATA)
+DROPS_SCHEMA: Final = arrow_schema(DROPS)
+ROW_GROUP_ROWS: Final = 10_000
+PENDING_ROWS: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Name shards and samples; one width for a whole dataset.
+
+    At least 5 digits of shard and 4 of row, as img2dataset and LAION-400M's tars have them.
+    """
+
+    shard_digits: int
+    row_digits: int
+
+    @classmethod
+    def for_dataset(cls, num_shards: int, shard_size: int) -> Keys:
+        """Return the narrowest keys that fit."""
+        return cls(
+            max(5, len(str(max(num_shards - 1, 0)))), max(4, len(str(max(shard_size - 1, 0))))
+        )
+
+    def shard(self, number: int) -> str:
+        """Return the shard's name, e.g. `00001`."""
+        return f"{number:0{self.shard_digits}d}"
+
+    def sample(self, number: int, row: int) -> str:
+        """Return the key of candidate `row` of shard `number`, e.g. `000010023`."""
+        return f"{number:0{self.shard_digits}d}{row:0{self.row_digits}d}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFiles:
+    """Hold the paths of one shard's files."""
+
+    tar: Path
+    index: Path
+    metadata: Path
+    image_embeddings: Path
+    text_embeddings: Path
+    drops: Path
+    stats: Path
+
+    @classmethod
+    def of(cls, out: Path, name: str) -> ShardFiles:
+        """Return where shard `name` of run folder `out` has its files."""
+        return cls(
+            out / "images" / f"{name}.tar",
+            out / "images" / f"{name}.tar.idx",
+            out / "metadata" / f"{name}.parquet",
+            out / "embeddings" / "img_emb" / f"img_emb_{name}.npy",
+            out / "embeddings" / "text_emb" / f"text_emb_{name}.npy",
+            out / "drops" / f"{name}.parquet",
+            out / "stats" / f"{name}.json",
+        )
+
+    @property
+    def data(self) -> tuple[Path, ...]:
+        """Return every file but the commit mark, in the order they are committed."""
+        return (
+            self.tar,
+            self.index,
+            self.metadata,
+            self.image_embeddings,
+            self.text_embeddings,
+            self.drops,
+        )
+
+
+class ShardWriter:
+    """Collect a shard's samples and drops, in row order, and commit them once.
+
+    The tar streams to a temporary file; rows and embeddings wait in memory (bounded by the
+    shard's size). Leaving the `with` block without `commit` removes everything.
+    """
+
+    def __init__(self, files: ShardFiles) -> None:
+        self._files = files
+        self._temporary = {path: temporary_name(path) for path in files.data}
+        self._stack = ExitStack()
+        self._tar: tarfile.TarFile | None = None
+        self._starts: list[int] = []
+        self._rows = _Rows(METADATA_SCHEMA)
+        self._drops = _Rows(DROPS_SCHEMA)
+        self._image_embeddings: list[npt.NDArray[np.float16]] = []
+        self._text_embeddings: list[npt.NDArray[np.float16]] = []
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+        for temporary in self._temporary.values():
+            temporary.unlink(missing_ok=True)
+
+    def add_sample(
+        self,
+        row: Row,
+        image: bytes,
+        extension: str,
+        image_embedding: npt.NDArray[np.float32],
+        text_embedding: npt.NDArray[np.float32],
+    ) -> None:
+        """Add one sample: `row` has the metadata columns, the embeddings are (d,) float32."""
+        tar = self._open_tar()
+        key = row["key"]
+        self._starts.append(tar.offset)
+        for suffix, data in (
+            (extension, image),
+            ("txt", row["TEXT"].encode()),
+            ("json", sample_json(row)),
+        ):
+            # TarInfo's defaults are what makes tars equal: mtime 0, owner 0, mode 644.
+            member = tarfile.TarInfo(f"{key}.{suffix}")
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+        self._rows.add(row)
+        self._image_embeddings.append(image_embedding.astype(np.float16))
+        self._text_embeddings.append(text_embedding.astype(np.float16))
+
+    def add_drop(self, row: Row) -> None:
+        """Add one dropped candidate: `row` has the drops columns."""
+        self._drops.add(row)
+
+    def commit(self, stats: Mapping[str, object]) -> None:
+        """Sync every file, rename them to their names, and write the commit mark last."""
+        written = self._write_files()
+        digests = {path: _digest(self._temporary[path]) for path in written}
+        for path in written:
+            sync(self._temporary[path])
+        for path in self._files.data:
+            if path in written:
+                self._temporary[path].replace(path)
+            else:
+                path.unlink(missing_ok=True)
+        for folder in {path.parent for path in written}:
+            sync(folder)
+        root = self._files.stats.parent.parent
+        files = {
+            path.relative_to(root).as_posix(): {"bytes": path.stat().st_size, "sha256": digest}
+            for path, digest in digests.items()
+        }
+        write_json(self._files.stats, {**stats, "files": files})
+
+    def _open_tar(self) -> tarfile.TarFile:
+        if self._tar is None:
+            temporary = self._temporary[self._files.tar]
+            temporary.parent.mkdir(parents=True, exist_ok=True)
+            self._tar = self._stack.enter_context(
+                tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+            )
+        return self._tar
+
+    def _write_files(self) -> list[Path]:
+        """Write all temporary files and return the final names of those that are not empty."""
+        files = self._files
+        written: list[Path] = []
+        if self._tar is not None:
+            end = self._tar.offset
+            self._tar.close()
+            offsets = np.array([*self._starts, end], dtype="<u8")
+            self._path(files.index).write_bytes(offsets.tobytes())
+            self._rows.write(self._path(files.metadata))
+            write_npy(self._path(files.image_embeddings), self._image_embeddings)
+            write_npy(self._path(files.text_embeddings), self._text_embeddings)
+            written += files.data[:-1]
+        if len(self._drops):
+            self._drops.write(self._path(files.drops))
+            written.append(files.drops)
+        return written
+
+    def _path(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self._temporary[path]
+
+
+def sample_json(row: Row) -> bytes:
+    """Return the tar's `.json` member: img2dataset's names first, so that its readers work.
+
+    Times stay out of it: the tar depends on content alone.
+    """
+    return orjson.dumps(
+        {
+            "url": row["URL"],
+            "caption": row["TEXT"],
+            "key": row["key"],
+            "uid": row["uid"].hex(),
+            "width": row["stored_width"],
+            "height": row["stored_height"],
+            "original_width": row["WIDTH"],
+            "original_height": row["HEIGHT"],
+            "sha256": row["sha256"].hex(),
+            "stored_sha256": row["stored_sha256"].hex(),
+            "similarity": row["similarity"],
+            "NSFW": row["NSFW"],
+            "LICENSE": row["LICENSE"],
+            "license_id": row["license_id"],
+            "language": row["language"],
+            "page_url": row["page_url"],
+            "crawl_file": row["crawl_file"],
+            "crawl_offset": row["crawl_offset"],
+        }
+    )
+
+
+class _Rows:
+    """Hold rows as arrow tables of a few thousand: a tenth of the memory of dicts."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._tables: list[pa.Table] = []
+        self._pending: list[Row] = []
+
+    def __len__(self) -> int:
+        return sum(table.num_rows for table in self._tables) + len(self._pending)
+
+    def add(self, row: Row) -> None:
+        """Append one row; columns that `row` lacks are null."""
+        self._pending.append(row)
+        if len(self._pending) >= PENDING_ROWS:
+            self._convert()
+
+    def write(self, path: Path) -> None:
+        """Write the rows as parquet; the bytes depend on the rows alone."""
+        self._convert()
+        table = pa.concat_tables(self._tables).combine_chunks()
+        pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+
+    def _convert(self) -> None:
+        self._tables.append(pa.Table.from_pylist(self._pending, self._schema))
+        self._pending = []
+
+
+def write_npy(path: Path, rows: Iterable[npt.NDArray[np.float16]]) -> None:
+    """Write (n, d) float16 embeddings."""
+    with path.open("wb") as file:
+        np.save(file, np.stack(list(rows)))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
