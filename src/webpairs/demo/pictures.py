@@ -1,7 +1,8 @@
 """Draw pictures whose whole truth is known, and write true and false texts about them.
 
-This is the world that the shipped model `tiny` was trained on (`training/train_tiny.py`): one to four equal shapes of one
-colour on a background of another. Whoever changes a value, a phrase or the drawing here must train `tiny` again.
+This is the world that the shipped model `tiny` was trained on (`training/train_tiny.py`): one to
+four equal shapes of one colour on a background of another. Whoever changes a value, a phrase or the
+drawing here must train `tiny` again.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 
-# RGB in 0..255, chosen so that any two stay apart after the jitter of `_COLOUR_JITTER` in each channel.
+# RGB in 0..255; any two stay apart after `_COLOUR_JITTER` in each channel.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (210, 30, 35),
     "orange": (245, 135, 20),
@@ -54,8 +55,8 @@ _LONE_RADIUS = (0.28, 0.40)
 class Scene:
     """Say everything that can be true of a picture.
 
-    `count` is one of COUNTS, `colour` a key of COLOURS, `shape` one of SHAPES, `background` one of BACKGROUNDS and never
-    equal to `colour`.
+    `count` is one of COUNTS, `colour` a key of COLOURS, `shape` one of SHAPES, `background` one of
+    BACKGROUNDS and never equal to `colour`.
     """
 
     count: int
@@ -77,7 +78,8 @@ class Scene:
 def is_held_out(scene: Scene) -> bool:
     """Say whether a scene's colour and shape were never shown together in training.
 
-    16 of the 96 pairs of a colour and a shape are held out; each colour and each shape is in others that are not.
+    16 of the 96 pairs of a colour and a shape are held out; each colour and each shape is in
+    others that are not.
     """
     colour = list(COLOURS).index(scene.colour)
     shape = SHAPES.index(scene.shape)
@@ -101,9 +103,9 @@ def random_scene(rng: random.Random, *, held_out: bool) -> Scene:
 def draw(scene: Scene, rng: random.Random, width_px: int, height_px: int) -> Image.Image:
     """Draw a scene as an RGB picture of the given size.
 
-    Every shape lies in the centre square, which is all that CLIP's preprocessing keeps. Grain, soft light and weak
-    patterns vary from picture to picture; they make a JPEG of 320 x 320 at quality 90 larger than the 5,000 bytes below which
-    LAION-400M dropped images.
+    Every shape lies in the centre square, which is all that CLIP's preprocessing keeps. Grain, soft
+    light and weak patterns vary from picture to picture; they make a JPEG of 320 x 320 at quality
+    90 larger than the 5,000 bytes below which LAION-400M dropped images.
     """
     grains = np.random.Generator(np.random.PCG64(rng.getrandbits(64)))
     mask = np.asarray(_mask(scene, rng, width_px, height_px), dtype=np.float32)[..., None]
@@ -203,7 +205,7 @@ def _rays(radii: tuple[float, ...], num_points: int) -> list[tuple[float, float]
 
 
 def _heart() -> list[tuple[float, float]]:
-    """Return the curve x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, scaled to fit."""
+    """Return x = 16 sin^3 t, y = 13 cos t - 5 cos 2t - 2 cos 3t - cos 4t, scaled to fit."""
     points = []
     for i in range(60):
         t = 2 * math.pi * i / 60
@@ -260,7 +262,8 @@ _PHRASES_WITH_BACKGROUND = (
 def caption(scene: Scene, rng: random.Random, *, with_background: bool | None = None) -> str:
     """Write a true text about a scene, as the alt text of a page would read.
 
-    Count, colour and shape are always told; the background in two of three texts unless `with_background` decides.
+    Count, colour and shape are always told; the background in two of three texts unless
+    `with_background` decides.
     """
     if with_background is None:
         with_background = rng.random() < 2 / 3
@@ -319,31 +322,33 @@ _JUNK_NOUNS = (
     "dog", "cat", "house", "garden", "mountain", "river", "kitchen", "bicycle", "car", "bridge",
     "dress", "shirt", "shoe", "table", "chair", "lamp", "flower", "tree", "beach", "city", "street",
     "church", "museum", "hotel", "school", "office", "team", "family", "wedding", "baby", "horse",
-    "bird", "cake", "pizza", "salad", "coffee", "wine", "phone", "laptop", "camera", "watch", "ticket",
-    "map", "train", "boat", "castle", "market", "shop", "book", "band", "player", "match",
+    "bird", "cake", "pizza", "salad", "coffee", "wine", "phone", "laptop", "camera", "watch",
+    "ticket", "map", "train", "boat", "castle", "market", "shop", "book", "band", "player", "match",
 )  # fmt: skip
 _JUNK_PLACES = (
-    "Berlin", "London", "Paris", "Madrid", "Tokyo", "the park", "the city", "the old town", "summer",
-    "winter", "the morning", "the north", "the mountains", "our office", "our shop", "the museum",
+    "Berlin", "London", "Paris", "Madrid", "Tokyo", "the park", "the city", "the old town",
+    "summer", "winter", "the morning", "the north", "the mountains", "our office", "our shop",
+    "the museum",
 )  # fmt: skip
 _JUNK_ADJECTIVES = (
     "old", "new", "beautiful", "wooden", "modern", "best", "cheap", "large", "small", "happy",
-    "historic", "luxury", "free", "local", "famous", "vintage", "fresh", "natural",
-    "red", "blue", "green", "black", "white", "yellow", "pink", "brown",
+    "historic", "luxury", "free", "local", "famous", "vintage", "fresh", "natural", "red", "blue",
+    "green", "black", "white", "yellow", "pink", "brown",
 )  # fmt: skip
 _JUNK_NAMES = (
     "Acme", "Northwind", "Globex", "Initech", "Umbrella", "Example", "Contoso", "Fabrikam", "Daily",
     "Morning", "Mueller", "Garcia", "Smith", "Anna", "Peter", "Maria", "James", "Laura",
 )  # fmt: skip
 _JUNK_TEXTS = (
-    "Click here to subscribe", "Click to enlarge", "Read more about this article", "Share on Facebook",
-    "Follow us on Twitter", "Subscribe to our newsletter", "Sign up today", "Learn more", "Back to top",
-    "Add to cart", "Buy now and save", "Free shipping on all orders", "Skip to main content",
-    "Image not available", "No image found", "Loading, please wait", "placeholder image", "untitled",
-    "Featured image", "Download the app on the App Store", "Get it on Google Play", "Advertisement",
-    "Close this window", "Open menu", "Search this site", "Previous slide", "Next slide", "Play video",
-    "Accept all cookies", "Privacy policy and terms of service", "All rights reserved", "Contact us",
-    "Five star reviews", "A star is born", "Four seasons in one day", "Square footage calculator",
+    "Click here to subscribe", "Click to enlarge", "Read more about this article",
+    "Share on Facebook", "Follow us on Twitter", "Subscribe to our newsletter", "Sign up today",
+    "Learn more", "Back to top", "Add to cart", "Buy now and save", "Free shipping on all orders",
+    "Skip to main content", "Image not available", "No image found", "Loading, please wait",
+    "placeholder image", "untitled", "Featured image", "Download the app on the App Store",
+    "Get it on Google Play", "Advertisement", "Close this window", "Open menu", "Search this site",
+    "Previous slide", "Next slide", "Play video", "Accept all cookies",
+    "Privacy policy and terms of service", "All rights reserved", "Contact us", "Five star reviews",
+    "A star is born", "Four seasons in one day", "Square footage calculator",
     "Red Cross donation appeal", "Ring the bell to subscribe", "Heart disease and stroke awareness",
     "Love triangle in the new season", "Circle of friends", "Times Square in New York at night",
 )  # fmt: skip
@@ -353,15 +358,16 @@ _JUNK_FORMS = (
     "{name} {noun} logo", "the {adjective} {noun} of {name}", "{adjective} {noun} in {place}",
     "a photo of a {adjective} {noun} in {place}", "a {noun} and a {noun2} in {place}",
     "two {noun}s with a {adjective} {noun2}", "three {noun}s in {place}", "{name} {noun} {number}",
-    "How to choose the {adjective} {noun} for your {noun2}", "{number} ways to buy a {adjective} {noun}",
-    "Buy a {adjective} {noun} from {name}", "{name} playing with a {noun}", "portrait of {name}",
-    "profile picture of {name}", "a picture of a {noun} next to a {noun2}", "{noun} {noun2} {place}",
+    "How to choose the {adjective} {noun} for your {noun2}",
+    "{number} ways to buy a {adjective} {noun}", "Buy a {adjective} {noun} from {name}",
+    "{name} playing with a {noun}", "portrait of {name}", "profile picture of {name}",
+    "a picture of a {noun} next to a {noun2}", "{noun} {noun2} {place}",
     "{adjective} {noun} on a white background", "a {adjective} {noun} on a {adjective2} background",
 )  # fmt: skip
 
 
 def junk_text(rng: random.Random) -> str:
-    """Write an alt text that says nothing about any scene: a file name, a button, another picture's.
+    """Write an alt text that is true of no scene: a file name, a button, another picture's text.
 
     At least 5 characters, LAION-400M's limit.
     """
