@@ -1,0 +1,234 @@
+"""Turn bytes from the web into an RGB picture, and a picture into the copy that is stored.
+
+`docs/images.md` says what is done and why, with the source of each rule.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from webpairs.colour import convert_to_srgb
+from webpairs.container import FORMATS, IMAGES, Container, read_container, sniff, strip_metadata
+from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.recipes import RESIZE_MODES
+
+__all__ = ["Decoded", "ImageRules", "Stored", "decode", "sniff", "store"]
+
+MAX_JPEG_SIDE_PX: Final = 65_500
+"""libjpeg's JPEG_MAX_DIMENSION (jmorecfg.h)."""
+
+# The plugins are called directly: `Image.open` would look for a second picture in a JPEG and warn
+# of large images by a process-wide setting, where the cap is the recipe's and checked before.
+_OPEN: Final = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+}
+_EXTENSIONS: Final = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+_TURNS: Final = {
+    # EXIF 2.32, tag 0x0112.
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE: Final = (255, 255, 255)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRules:
+    """State every rule that changes which images are kept and which bytes are stored."""
+
+    min_bytes: int
+    max_pixels: int
+    formats: tuple[str, ...]
+    size_px: int
+    resize: str
+    jpeg_quality: int
+
+    def __post_init__(self) -> None:
+        if self.min_bytes < 0:
+            raise ConfigError(f"least image size {self.min_bytes} bytes: use 0 or more")
+        if self.max_pixels < 1:
+            raise ConfigError(f"at most {self.max_pixels} pixels: use 1 or more")
+        if not self.formats or not set(self.formats) <= set(FORMATS):
+            raise ConfigError(f"image formats {self.formats}: use some of {', '.join(FORMATS)}")
+        if not 1 <= self.size_px <= MAX_JPEG_SIDE_PX:
+            raise ConfigError(f"image size {self.size_px} px: use 1 to {MAX_JPEG_SIDE_PX}")
+        if self.resize not in RESIZE_MODES:
+            raise ConfigError(f"resize mode {self.resize!r}: use one of {', '.join(RESIZE_MODES)}")
+        if not 1 <= self.jpeg_quality <= 100:
+            raise ConfigError(f"JPEG quality {self.jpeg_quality}: use 1 to 100")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Hold a picture as it is displayed: mode RGB, upright, sRGB, on white."""
+
+    rgb: Image.Image
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Hold the bytes that go into the dataset; `extension` has no dot."""
+
+    data: bytes
+    extension: str
+    width: int
+    height: int
+
+
+def decode(data: bytes, rules: ImageRules) -> Decoded:
+    """Check and decode an image of at most `rules.max_pixels`; safe to call from many threads.
+
+    Of an animation, the picture that readers without animation show: the first frame of a WebP, the
+    default image of a PNG. Raise DataError, and nothing else whatever the bytes, with TOO_SMALL,
+    NOT_AN_IMAGE, FORMAT, PIXELS, ASPECT (the stored copy would be too long), TRUNCATED or
+    UNDECODABLE. MemoryError passes: it is the machine's trouble and not the image's.
+    """
+    if len(data) < rules.min_bytes:
+        raise DataError(Drop.TOO_SMALL, f"{len(data)} bytes, at least {rules.min_bytes}")
+    format = sniff(data)
+    if format not in IMAGES:
+        raise DataError(Drop.NOT_AN_IMAGE, f"looks like {format}" if format else data[:8].hex(" "))
+    if format not in rules.formats:
+        raise DataError(Drop.FORMAT, f"{format}, not {', '.join(rules.formats)}")
+    container = read_container(data, format)
+    if container.width * container.height > rules.max_pixels:
+        raise DataError(
+            Drop.PIXELS, f"{container.width}x{container.height}, at most {rules.max_pixels} pixels"
+        )
+    sides = (container.width, container.height)
+    width, height = reversed(sides) if container.orientation >= 5 else sides
+    _check_stored_size(width, height, rules)
+    try:
+        rgb = _render(container)
+    except (DataError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(Drop.PIXELS, str(error)) from error
+    except Exception as error:
+        # Pillow's decoders raise about ten unrelated types on broken files.
+        drop = Drop.TRUNCATED if "truncated" in str(error) else Drop.UNDECODABLE
+        raise DataError(drop, f"{type(error).__name__}: {error}") from error
+    return Decoded(rgb=rgb, format=format, width=width, height=height)
+
+
+def _render(container: Container) -> Image.Image:
+    image = _OPEN[container.format](io.BytesIO(container.picture))
+    if image.size != (container.width, container.height):
+        raise DataError(
+            Drop.UNDECODABLE,
+            f"{container.width}x{container.height} in one header, {image.size} in another",
+        )
+    image.load()
+    colour, alpha = _split(image, container.bit_depth)
+    rgb = convert_to_srgb(colour, container.profile)
+    if alpha is not None:
+        canvas = Image.new("RGB", rgb.size, _WHITE)
+        canvas.paste(rgb, mask=alpha)
+        rgb = canvas
+    if container.orientation != 1:
+        rgb = rgb.transpose(_TURNS[container.orientation])
+    if rgb is image:
+        rgb = image.copy()  # a plain picture that holds no decoder and no file
+    rgb.info = {}  # or the profile, a comment and the like would be written with the stored copy
+    return rgb
+
+
+def _split(image: Image.Image, bit_depth: int) -> tuple[Image.Image, Image.Image | None]:
+    """Return the colours (mode RGB, L or CMYK) and the alpha (mode L) or None."""
+    transparent = image.info.get("transparency")
+    if image.mode == "I;16":
+        # The high byte of each sample, which is what Pillow's decoder keeps of 16-bit colour.
+        samples = np.asarray(image)
+        alpha = None
+        if transparent is not None:
+            alpha = Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8))
+        return Image.fromarray((samples >> 8).astype(np.uint8)), alpha
+    if image.mode == "1":
+        image = image.convert("L")
+    if image.mode == "P":
+        image = image.convert("RGB" if transparent is None else "RGBA")
+    elif transparent is not None:
+        # A PNG names the transparent level in its own depth, Pillow compares it with 8-bit ones.
+        image.info["transparency"] = _to_8_bits(transparent, bit_depth)
+        image = image.convert("RGBA" if image.mode == "RGB" else "LA")
+    if image.mode in ("RGBA", "LA"):
+        return image.convert("RGB" if image.mode == "RGBA" else "L"), image.getchannel("A")
+    if image.mode not in ("RGB", "L", "CMYK"):
+        raise DataError(Drop.UNDECODABLE, f"pixels of mode {image.mode}")
+    return image, None
+
+
+def _to_8_bits(level: int | tuple[int, ...], bit_depth: int) -> int | tuple[int, ...]:
+    if isinstance(level, tuple):
+        return tuple(one >> (bit_depth - 8) for one in level)
+    return level * 255 // ((1 << bit_depth) - 1)
+
+
+def store(decoded: Decoded, received: bytes, rules: ImageRules) -> Stored:
+    """Make the copy for the dataset: a JPEG of the size that the rules say, without metadata.
+
+    With `resize` "none", the received picture under its own extension: what was coded stays byte
+    for byte, metadata goes (docs/images.md says what and why).
+    """
+    if rules.resize == "none":
+        return Stored(
+            data=strip_metadata(received, decoded.format),
+            extension=_EXTENSIONS[decoded.format],
+            width=decoded.width,
+            height=decoded.height,
+        )
+    copy = _resize(decoded.rgb, rules)
+    out = io.BytesIO()
+    # 4:2:0 and unoptimised Huffman tables are what OpenCV writes, and so img2dataset.
+    copy.save(out, "JPEG", quality=rules.jpeg_quality, subsampling="4:2:0", optimize=False)
+    return Stored(data=out.getvalue(), extension="jpg", width=copy.width, height=copy.height)
+
+
+def _scaled(side: int, numerator: int, denominator: int) -> int:
+    """Return side * numerator / denominator, rounded half up, at least 1."""
+    return max(1, (2 * side * numerator + denominator) // (2 * denominator))
+
+
+def _scaled_size(width: int, height: int, rules: ImageRules) -> tuple[int, int]:
+    """Return the size of the resampled picture, before a border is put around it."""
+    if rules.resize == "center-crop":
+        return rules.size_px, rules.size_px
+    fitted = min(width, height) if rules.resize == "keep-ratio" else max(width, height)
+    return _scaled(width, rules.size_px, fitted), _scaled(height, rules.size_px, fitted)
+
+
+def _check_stored_size(width: int, height: int, rules: ImageRules) -> None:
+    if rules.resize == "none":
+        return
+    copy = _scaled_size(width, height, rules)
+    if max(copy) > MAX_JPEG_SIDE_PX or copy[0] * copy[1] > max(rules.max_pixels, rules.size_px**2):
+        raise DataError(Drop.ASPECT, f"{width}x{height} would be stored as {copy[0]}x{copy[1]}")
+
+
+def _resize(rgb: Image.Image, rules: ImageRules) -> Image.Image:
+    size = _scaled_size(rgb.width, rgb.height, rules)
+    box = (0.0, 0.0, float(rgb.width), float(rgb.height))
+    if rules.resize == "center-crop":
+        side = min(rgb.size)
+        left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
+        box = (left, top, left + side, top + side)
+    copy = rgb.resize(size, Image.Resampling.LANCZOS, box=box)
+    if rules.resize == "border":
+        canvas = Image.new("RGB", (rules.size_px, rules.size_px), _WHITE)
+        canvas.paste(copy, ((rules.size_px - copy.width) // 2, (rules.size_px - copy.height) // 2))
+        copy = canvas
+    return copy
