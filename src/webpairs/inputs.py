@@ -1,0 +1,270 @@
+"""Find the crawl files that a command line names, and tell by content what they are.
+
+An argument is a file, a folder (searched for crawl files by name), a glob or an fsspec URL.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, Literal, cast
+
+from webpairs.errors import ConfigError
+
+Kind = Literal["wat", "warc"]
+
+SUFFIXES: Final = (".warc", ".warc.gz", ".wat", ".wat.gz")
+"""Names taken from a folder. A file named on the command line may have any name."""
+
+_FIX: Final = "give .warc, .warc.gz, .wat or .warc.wat.gz files"
+_BLOCK_BYTES: Final = 1 << 20
+_LOOK_BYTES: Final = 1 << 16  # of the file
+_LOOK_DECODED_BYTES: Final = 1 << 18
+_LOOK_RECORDS: Final = 8
+
+_TABLE_SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".jsonl.gz")
+_MAGIC: Final = (
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"\x89PNG", "a PNG image"),
+    (b"GIF8", "a GIF image"),
+    (b"RIFF", "a RIFF file (WebP, WAV)"),
+    (b"%PDF", "a PDF"),
+    (b"PK\x03\x04", "a ZIP archive (WACZ files hold their WARCs in archive/: unpack it)"),
+    (b"\x28\xb5\x2f\xfd", "zstd-compressed (unpack it: zstd -d)"),
+    (b"\x5d\x2a\x4d\x18", "zstd-compressed with a dictionary (unpack it first)"),
+    (b"BZh", "bzip2-compressed (unpack it: bunzip2)"),
+    (b"\xfd7zXZ", "xz-compressed (unpack it: unxz)"),
+    (b"filedesc://", "an ARC file, the format before WARC (convert it: warcio recompress)"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Hold one crawl file to read."""
+
+    path: str
+    """Absolute local path, or URL."""
+    name: str
+    """What stands for it in the dataset: the basename, longer only where that is not unique."""
+    kind: Kind
+    bytes: int
+    """Size as stored, 0 where a server does not say."""
+
+
+def find_inputs(arguments: Sequence[str]) -> list[Input]:
+    """Return the distinct crawl files that `arguments` name, sorted by name.
+
+    Raises ConfigError, with the value and the fix, for what is missing, empty or no crawl file.
+    """
+    if not arguments:
+        raise ConfigError(f"no input: {_FIX}, folders of them, globs or URLs")
+    sizes: dict[str, int] = {}
+    for argument in arguments:
+        if _is_url(argument):
+            sizes.update(_find_remote(argument))
+        else:
+            for path in _find_local(argument):
+                sizes[os.path.realpath(path)] = _local_size(path)
+    names = _names(list(sizes))
+    found = [Input(path, names[path], _kind_of(path, size), size) for path, size in sizes.items()]
+    return sorted(found, key=lambda source: source.name)
+
+
+def open_input(path: str) -> BinaryIO:
+    """Open a local path or an fsspec URL for reading bytes, buffered."""
+    if not _is_url(path):
+        return open(path, "rb", buffering=_BLOCK_BYTES)
+    system, inner = _file_system(path)
+    return cast(BinaryIO, system.open(inner, "rb", block_size=4 * _BLOCK_BYTES))
+
+
+def _is_url(argument: str) -> bool:
+    return "://" in argument and not os.path.exists(argument)
+
+
+def _find_local(argument: str) -> list[str]:
+    argument = os.path.expanduser(argument)
+    if os.path.isdir(argument):
+        paths = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(argument, followlinks=True)
+            for name in names
+            if name.endswith(SUFFIXES) and not name.startswith(".")
+        ]
+        if not paths:
+            raise ConfigError(f"{argument}: no crawl file in this folder: {_FIX}")
+        return paths
+    if os.path.isfile(argument):
+        return [argument]
+    if os.path.exists(argument):
+        raise ConfigError(f"{argument}: is a device or a pipe: inputs are read twice, {_FIX}")
+    if glob.has_magic(argument):
+        paths = [path for path in glob.glob(argument, recursive=True) if os.path.isfile(path)]
+        if not paths:
+            raise ConfigError(f"{argument}: no file matches: check the pattern and its quotes")
+        return paths
+    raise ConfigError(f"{argument}: no such file or folder: check the spelling")
+
+
+def _local_size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system for a URL (untyped), and the path inside it."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, inner = url_to_fs(url)
+    except ImportError as error:  # fsspec names the package to install
+        raise ConfigError(f"{url}: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{url}: {error}: use a protocol fsspec knows, e.g. https://") from error
+    return system, str(inner)
+
+
+def _find_remote(url: str) -> dict[str, int]:
+    system, inner = _file_system(url)
+    try:
+        if glob.has_magic(inner) and not system.exists(inner):
+            inners = [str(path) for path in system.glob(inner)]
+        elif url.startswith(("http://", "https://")):  # no folders; a 404 is seen when sniffing
+            inners = [inner]
+        elif system.isdir(inner):
+            inners = [str(path) for path in system.find(inner) if str(path).endswith(SUFFIXES)]
+        elif system.exists(inner):
+            inners = [inner]
+        else:
+            raise ConfigError(f"{url}: no such file or folder: check the spelling")
+        if not inners:
+            raise ConfigError(f"{url}: no crawl file there: {_FIX}")
+        return {str(system.unstrip_protocol(path)): int(system.size(path) or 0) for path in inners}
+    except ConfigError:
+        raise
+    except Exception as error:  # each file system has errors of its own
+        raise ConfigError(f"{url}: cannot be read: {_one_line(error)}") from error
+
+
+def _names(paths: list[str]) -> dict[str, str]:
+    """Return for each path its basename, or the shortest end that tells it from its namesakes."""
+    namesakes: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        namesakes[path.rpartition("/")[2]].append(path)
+    names: dict[str, str] = {}
+    for same in namesakes.values():
+        for num_parts in range(1, 1 + max(path.count("/") + 1 for path in same)):
+            ends = {"/".join(path.split("/")[-num_parts:]): path for path in same}
+            if len(ends) == len(same):
+                names.update((path, end) for end, path in ends.items())
+                break
+    return names
+
+
+def _kind_of(path: str, size: int) -> Kind:
+    if size == 0 and not _is_url(path):
+        raise ConfigError(f"{path}: the file is empty: fetch it again")
+    try:
+        with open_input(path) as file:
+            head = file.read(_LOOK_BYTES)
+    except ConfigError:
+        raise
+    except Exception as error:  # OSError here, a file system's own error there
+        raise ConfigError(f"{path}: cannot be read: {_one_line(error)}") from error
+    if not head:
+        raise ConfigError(f"{path}: the file is empty: fetch it again")
+    data = head
+    if head.startswith(b"\x1f\x8b"):
+        data = _gunzip_start(head)
+        if not data:
+            raise ConfigError(f"{path}: nothing in this gzip file can be read: fetch it again")
+    data = data.lstrip(b"\r\n")
+    if not data.startswith(b"WARC/"):
+        raise ConfigError(f"{path}: {_what_else(path, data)}: {_FIX}")
+    return _kind_of_records(path, data)
+
+
+def _kind_of_records(path: str, data: bytes) -> Kind:
+    """Look at the first records: a WAT's are JSON metadata with an Envelope."""
+    for headers, body in _first_records(data):
+        kind = headers.get(b"warc-type", b"")
+        if kind == b"metadata" and headers.get(b"content-type", b"").startswith(
+            b"application/json"
+        ):
+            # Long records are cut off here; Envelope is one of the two members at the top.
+            return "wat" if b'"Envelope"' in body or b'"Container"' in body else "warc"
+        if kind != b"warcinfo":
+            return "warc"
+    return "wat" if path.endswith((".wat", ".wat.gz")) else "warc"
+
+
+def _first_records(data: bytes) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
+    position = 0
+    for _ in range(_LOOK_RECORDS):
+        while data[position : position + 1] in (b"\r", b"\n"):
+            position += 1
+        if not data.startswith(b"WARC/", position):
+            return
+        end = min((e for e in (data.find(s, position) for s in _BLANK) if e >= 0), default=-1)
+        block = data[position : end if end >= 0 else len(data)]
+        lines = [line.partition(b":") for line in block.splitlines()[1:]]
+        headers = {name.strip().lower(): value.strip().lower() for name, _, value in lines}
+        if end < 0:
+            yield headers, b""
+            return
+        start = end + (4 if data.startswith(_BLANK[0], end) else 2)
+        length = headers.get(b"content-length", b"")
+        position = start + (int(length) if length.isdigit() and len(length) < 16 else 0)
+        yield headers, data[start:position]
+
+
+_BLANK: Final = (b"\r\n\r\n", b"\n\n")
+
+
+def _gunzip_start(head: bytes) -> bytes:
+    """Return what the first bytes of a gzip file hold, as far as they decode."""
+    data = bytearray()
+    while head.startswith(b"\x1f\x8b") and len(data) < _LOOK_DECODED_BYTES:
+        member = zlib.decompressobj(31)
+        try:
+            data += member.decompress(head, _LOOK_DECODED_BYTES - len(data))
+        except zlib.error:
+            data += _decode_bytewise(head, _LOOK_DECODED_BYTES - len(data))
+            break
+        head = member.unused_data
+    return bytes(data)
+
+
+def _decode_bytewise(head: bytes, max_bytes: int) -> bytes:
+    """Decode the sound beginning of a broken gzip member: zlib drops what it had on an error."""
+    member = zlib.decompressobj(31)
+    data = bytearray()
+    try:
+        for position in range(len(head)):
+            data += member.decompress(head[position : position + 1], max_bytes - len(data) or 1)
+            if len(data) >= max_bytes:
+                break
+    except zlib.error:
+        pass
+    return bytes(data)
+
+
+def _what_else(path: str, data: bytes) -> str:
+    if path.endswith(_TABLE_SUFFIXES) or data.startswith(b"PAR1"):
+        return "is a table; tables of URLs and texts come with the next release"
+    for magic, what in _MAGIC:
+        if data.startswith(magic):
+            return f"is {what}, not a crawl file"
+    if data[:1024].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is an HTML or XML page, not a crawl file (an error page instead of the download?)"
+    return "is no crawl file: it does not begin with WARC/"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
