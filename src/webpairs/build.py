@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from webpairs.engine.link import Link, Preprocess
 from webpairs.errors import DataError, Drop
-from webpairs.image import ImageRules, Stored, decode, encode, resize
+from webpairs.image import ImageRules, Stored, decode, store
 from webpairs.judge import judge
 from webpairs.obtain.archive import ArchiveReader
 from webpairs.shard import Keys, Row, ShardFiles, ShardWriter
@@ -68,8 +68,7 @@ class _Picture:
 
     pixels: npt.NDArray[np.uint8]
     """What the model sees: (side, side, 3)."""
-    small: object
-    received: bytes | None
+    stored: Stored
     sha256: bytes
     num_bytes: int
     format: str
@@ -187,7 +186,6 @@ class _ShardBuilder:
         of_pair = image_embeddings[[index for _, _, index in pairs]]
         # Row by row in float64: the sum's order does not depend on how many rows there are.
         similarity = (of_pair.astype(np.float64) * text_embeddings.astype(np.float64)).sum(axis=1)
-        stored: dict[int, Stored] = {}
         for pair, drop, score, image, text in zip(
             pairs,
             judge(similarity, self._unit.threshold),
@@ -201,10 +199,8 @@ class _ShardBuilder:
                 dropped.append((number, row, DataError(drop), score))
                 continue
             picture = pictures[index]
-            if index not in stored:
-                stored[index] = encode(picture.small, picture.received, self._unit.image_rules)
-            sample = self._sample_row(number, row, picture, stored[index], score)
-            writer.add_sample(sample, stored[index].data, stored[index].extension, image, text)
+            sample = self._sample_row(number, row, picture, score)
+            writer.add_sample(sample, picture.stored.data, picture.stored.extension, image, text)
             self._counts.samples += 1
         for _, row, error, score in sorted(dropped, key=lambda one: one[0]):
             writer.add_drop(drop_row(row, error, score))
@@ -240,10 +236,9 @@ class _ShardBuilder:
         self._embed_s += time.perf_counter() - clock
         return images, texts
 
-    def _sample_row(
-        self, number: int, row: Row, picture: _Picture, stored: Stored, similarity: float
-    ) -> Row:
+    def _sample_row(self, number: int, row: Row, picture: _Picture, similarity: float) -> Row:
         key = self._unit.keys.sample(self._unit.number, number)
+        stored = picture.stored
         return {
             **row,
             "SAMPLE_ID": int(key),
@@ -314,8 +309,7 @@ def _prepare(data: bytes, rules: ImageRules, preprocess: Preprocess) -> _Picture
     decoded = decode(data, rules)
     return _Picture(
         pixels=preprocess(decoded.rgb),
-        small=resize(decoded, rules),
-        received=data if rules.resize == "none" else None,
+        stored=store(decoded, data, rules),
         sha256=hashlib.sha256(data).digest(),
         num_bytes=len(data),
         format=decoded.format,

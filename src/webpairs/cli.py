@@ -2,6 +2,321 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Final
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+from webpairs import __version__
+from webpairs.errors import ConfigError, RunError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M.",
+)
+
+CANDIDATES: Final = "Which candidates"
+IMAGES: Final = "Which images, and how they are stored"
+JUDGE: Final = "Who judges"
+MACHINE: Final = "The machine (never changes the dataset)"
+SHARDS: Final = "Order and shards"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT...",
+        help="WARC or WAT files, folders, globs or fsspec URLs; recognised by content.",
+        show_default=False,
+    ),
+]
+Out = Annotated[
+    str, typer.Option("--out", metavar="DIR", help="Folder to write to.", show_default=False)
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        "--recipe", metavar="NAME", help="Rules of the dataset.", rich_help_panel=CANDIDATES
+    ),
+]
+Languages = Annotated[
+    str | None,
+    typer.Option(
+        "--languages",
+        metavar="en|any|LIST",
+        help="Languages of texts to keep, ISO 639 codes with commas. (default: the recipe's, en)",
+        rich_help_panel=CANDIDATES,
+        show_default=False,
+    ),
+]
+Texts = Annotated[
+    str | None,
+    typer.Option(
+        "--texts",
+        metavar="LIST",
+        help="Where texts come from: alt, title, caption; the last only from WARC. "
+        "(default: the recipe's, alt)",
+        rich_help_panel=CANDIDATES,
+        show_default=False,
+    ),
+]
+ImageSources = Annotated[
+    str | None,
+    typer.Option(
+        "--image-sources",
+        metavar="LIST",
+        help="Where image URLs come from: src, srcset, picture, data-src; all but src only from "
+        "WARC. (default: the recipe's, src)",
+        rich_help_panel=CANDIDATES,
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="Worker processes; 1 runs everything in one process. (default: one a core)",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
+MaxMemory = Annotated[
+    str,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Memory the run plans with, e.g. 4GB, 500MB.",
+        rich_help_panel=MACHINE,
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M."""
+    if version:
+        print(f"webpairs {__version__}")
+        raise typer.Exit
+
+
+@app.command("build")
+def build_verb(
+    inputs: Inputs,
+    out: Out,
+    images: Annotated[
+        str,
+        typer.Option(
+            "--images",
+            metavar="archive",
+            help="Where images come from: archive takes them out of the WARC files themselves; "
+            "web, fetching them live, comes with the next release.",
+            rich_help_panel=IMAGES,
+        ),
+    ] = "archive",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="SPEC",
+            help="tiny, an open_clip NAME/PRETRAINED, hf:ORG/NAME, a folder or a .safetensors "
+            "file. (default: the recipe's, ViT-B-32/openai)",
+            rich_help_panel=JUDGE,
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="X",
+            help="Least cosine similarity to keep, -1 to 1. (default: the model's own)",
+            rich_help_panel=JUDGE,
+            show_default=False,
+        ),
+    ] = None,
+    recipe: RecipeName = "laion400m",
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            "--image-size",
+            metavar="PX",
+            help="Side of the stored images, pixels. (default: the recipe's, 256)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            "--resize",
+            metavar="MODE",
+            help="border, keep-ratio, center-crop or none (the received picture).  "
+            "(default: the recipe's, border)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    languages: Languages = None,
+    texts: Texts = None,
+    image_sources: ImageSources = None,
+    keep_opted_out: Annotated[
+        bool,
+        typer.Option(
+            "--keep-opted-out",
+            help="Keep candidates whose page opts out of AI use, marked in the column opt_out.",
+            rich_help_panel=CANDIDATES,
+        ),
+    ] = False,
+    shard_size: Annotated[
+        int,
+        typer.Option(
+            "--shard-size", metavar="N", help="Candidates in a shard.", rich_help_panel=SHARDS
+        ),
+    ] = 50_000,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            help="Use a random N of the unique candidates. (default: all)",
+            rich_help_panel=SHARDS,
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="N", help="Another random order or sample.", rich_help_panel=SHARDS
+        ),
+    ] = 0,
+    workers: Workers = None,
+    max_memory: MaxMemory = "4GB",
+) -> None:
+    """Build a CLIP-filtered dataset from crawl files, or go on with one."""
+    from webpairs.options import BuildOptions, parse_bytes
+    from webpairs.console import print_build_result
+    from webpairs.run import build
+
+    options = BuildOptions(
+        inputs=tuple(inputs),
+        out=out,
+        images=images,
+        model=model,
+        threshold=threshold,
+        recipe=recipe,
+        image_size=image_size,
+        resize=resize,
+        languages=_list(languages),
+        texts=_list(texts),
+        image_sources=_list(image_sources),
+        keep_opted_out=keep_opted_out,
+        shard_size=shard_size,
+        limit=limit,
+        seed=seed,
+        workers=workers,
+        max_memory_bytes=parse_bytes(max_memory),
+    )
+    print_build_result(build(options, _progress()))
+
+
+@app.command("extract")
+def extract_verb(
+    inputs: Inputs,
+    out: Out,
+    recipe: RecipeName = "laion400m",
+    languages: Languages = None,
+    texts: Texts = None,
+    image_sources: ImageSources = None,
+    workers: Workers = None,
+    max_memory: MaxMemory = "4GB",
+) -> None:
+    """Extract candidates alone (url, text, where they were found) as parquet."""
+    from webpairs.options import ExtractOptions, parse_bytes
+    from webpairs.console import print_extract_result
+    from webpairs.run import extract
+
+    options = ExtractOptions(
+        inputs=tuple(inputs),
+        out=out,
+        recipe=recipe,
+        languages=_list(languages),
+        texts=_list(texts),
+        image_sources=_list(image_sources),
+        workers=workers,
+        max_memory_bytes=parse_bytes(max_memory),
+    )
+    print_extract_result(extract(options, _progress()))
+
+
+@app.command("status")
+def status_verb(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)],
+) -> None:
+    """Show a run folder's funnel, shards done and left, rates, and what is missing."""
+    from webpairs.console import print_status
+    from webpairs.status import read_status
+
+    print_status(read_status(Path(folder)))
+
+
+@app.command("demo")
+def demo_verb(
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder to write to.")
+    ] = "webpairs-demo",
+    workers: Workers = None,
+) -> None:
+    """Draw a little web, make crawl files of it, build from them, say how well it went."""
+    from webpairs.demo.run import run_demo
+    from webpairs.console import print_demo_result
+
+    print_demo_result(run_demo(Path(out), workers=workers, progress=_progress()))
+
+
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM; not an error, and nothing may swallow it."""
+
+
+def run() -> None:
+    """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        app(prog_name="webpairs")
+    except ConfigError as error:
+        print(f"webpairs: {error}", file=sys.stderr)
+        sys.exit(2)
+    except RunError as error:
+        print(f"webpairs: {error}", file=sys.stderr)
+        sys.exit(1)
+    except _Stopped as stopped:
+        # A second Ctrl-C while Python ends would only print a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
+        sys.exit(128 + stopped.args[0])
+
+
+def _list(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def _progress() -> Any:
+    from webpairs.progress import RunProgress
+
+    return RunProgress()

@@ -183,7 +183,7 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
 
 
 def _check_languages(languages: tuple[str, ...]) -> None:
-    from webpairs.extract.language import known_languages
+    from webpairs.extract.language import LANGUAGES
 
     if not languages:
         raise ConfigError("--languages is empty: use any, or codes such as en,de")
@@ -191,7 +191,7 @@ def _check_languages(languages: tuple[str, ...]) -> None:
         raise ConfigError(f"--languages {','.join(languages)} says any and more: use one of them")
     if languages not in (("any",), ("en",)):
         for language in languages:
-            check_one("--languages", language, ("any", *known_languages()))
+            check_one("--languages", language, ("any", *sorted(LANGUAGES)))
 
 
 def _check_range(option: str, value: int, least: int, most: int, unit: str) -> None:

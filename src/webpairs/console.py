@@ -1,0 +1,104 @@
+"""Print what the verbs return, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from webpairs.funnel import funnel_table
+
+if TYPE_CHECKING:
+    from webpairs.demo.run import DemoResult
+    from webpairs.run import BuildResult, ExtractResult
+    from webpairs.status import Status
+
+NUM_WARNINGS: Final = 5
+NUM_MISSING: Final = 10
+
+
+def print_build_result(result: BuildResult) -> None:
+    """Print the funnel and where the dataset is."""
+    console = _console()
+    _print_warnings(console, result.warnings)
+    console.print(funnel_table(result.funnel))
+    if result.funnel.found == 0:
+        _say(console, "\nno candidates: the inputs hold no image with a text that the rules keep")
+    _say(console, f"\ndataset: {result.out}")
+
+
+def print_extract_result(result: ExtractResult) -> None:
+    """Print what extract counted and the files it wrote."""
+    console = _console()
+    _print_warnings(console, result.warnings)
+    console.print(funnel_table(result.funnel))
+    _say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
+
+
+def print_status(status: Status) -> None:
+    """Print how far a run is."""
+    console = _console()
+    _print_warnings(console, status.warnings)
+    console.print(funnel_table(status.funnel))
+    _say(console, "")
+    if status.extract_mb_per_s:
+        _say(console, f"extract: {status.extract_mb_per_s:,.1f} MB/s")
+    if not status.extracted:
+        _say(console, "extract: not done")
+    elif status.num_shards is None:
+        _say(
+            console, "candidates are extracted" + ("" if status.finished else "; dedupe: not done")
+        )
+    else:
+        num_done = status.num_shards - len(status.missing_shards)
+        rate = status.candidates_per_s
+        _say(
+            console,
+            f"shards: {num_done} of {status.num_shards} done"
+            + (f", {rate:,.1f} candidates/s a worker" if rate else ""),
+        )
+    if status.missing_shards:
+        shown = ", ".join(status.missing_shards[:NUM_MISSING])
+        more = ", ..." if len(status.missing_shards) > NUM_MISSING else ""
+        _say(console, f"missing: {shown}{more}")
+    if status.finished:
+        _say(console, f"finished {status.manifest['finished']}")
+    else:
+        _say(console, "not finished: type the line that started it again to go on")
+
+
+def print_demo_result(result: DemoResult) -> None:
+    """Print the funnel, how well the filter did, and what to type next."""
+    console = _console()
+    console.print(funnel_table(result.build.funnel))
+    score = result.score
+    _say(
+        console,
+        f"\nprecision {score.precision:.3f}, recall {score.recall:.3f} at similarity >= "
+        f"{result.threshold:g}, against the truth of the little web",
+    )
+    _say(console, f"\ndataset: {result.build.out}")
+    _say(console, "\nnext:")
+    for line in result.next_lines:
+        _say(console, f"  {line}")
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
+
+
+def _print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    for line in warnings[:NUM_WARNINGS]:
+        _say(console, f"incomplete input: {line}")
+    if len(warnings) > NUM_WARNINGS:
+        _say(console, f"... and {len(warnings) - NUM_WARNINGS} more in stats/extract.json")
+
+
+def _folder(paths: Sequence[Path], out: Path) -> str:
+    return f"{out / 'candidates'} ({len(paths)} files)"

@@ -1,0 +1,420 @@
+"""Coordinate a run: check, lock, extract, dedupe, build the shards, finish.
+
+Each stage maps a pure function over units through an engine; a unit that has left its mark
+(`work/marks/*.json`, `stats/<shard>.json`) is not done again, so that the same line, typed after
+any kind of stop, goes on where the run was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from webpairs.archive_join import join_archive
+from webpairs.build import BuildUnit, build_shard
+from webpairs.clip.model import Model, describe_model, load_model
+from webpairs.cut import Cut
+from webpairs.dedupe import (
+    DedupeRules,
+    DedupeStats,
+    DedupeUnit,
+    dedupe_unit,
+    plan_dedupe,
+    write_opt_outs,
+)
+from webpairs.engine.link import Link, Preprocess
+from webpairs.engine.local import run_units
+from webpairs.errors import ConfigError, Drop, RunError
+from webpairs.extract.page import ExtractRules, ExtractStats
+from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
+from webpairs.files import remove_leftovers, write_json
+from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.image import ImageRules
+from webpairs.inputs import Input, find_inputs
+from webpairs.manifest import finish, new_manifest, start_or_resume
+from webpairs.options import BuildOptions, ExtractOptions, resolve_workers
+from webpairs.progress import RunProgress, StageTotal
+from webpairs.recipes import Recipe
+from webpairs.shard import Keys, ShardFiles
+
+BYTES_A_ROW: Final = 1_500
+"""A candidate waiting in extract's columns, with its index row."""
+IMAGES_SUFFIX: Final = ".images.parquet"
+RUN_FOLDER: Final = frozenset(
+    (".lock", "manifest.json", "candidates", "drops", "embeddings", "images", "metadata", "stats")
+) | {"work"}
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """Say what `build` left in the run folder."""
+
+    out: Path
+    funnel: Funnel
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractResult:
+    """Say what `extract` wrote."""
+
+    out: Path
+    funnel: Funnel
+    candidates: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+class CoordinatorLink:
+    """Serve the run's one model and its progress to the units, in whichever process they run."""
+
+    def __init__(self, progress: RunProgress, model: Model | None = None) -> None:
+        self._progress = progress
+        self._model = model
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Return the model's preprocessing; stages without a model never ask."""
+        return self._model.preprocess if self._model is not None else _no_model
+
+    def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embed with the run's model."""
+        assert self._model is not None
+        return self._model.embed_images(batch)
+
+    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Embed with the run's model."""
+        assert self._model is not None
+        return self._model.embed_texts(texts)
+
+    def report(self, counts: Mapping[str, int]) -> None:
+        """Pass counts on to the progress shown."""
+        self._progress.add(counts)
+
+
+def build(options: BuildOptions, progress: RunProgress | None = None) -> BuildResult:
+    """Build a dataset, or go on with the one in `options.out`; return its funnel.
+
+    Raises ConfigError before any work for options and inputs that cannot work, RunError when the
+    run cannot go on. Stopped at any instant and called again with the same options, it ends with
+    the dataset that an undisturbed run makes.
+    """
+    progress = progress or RunProgress(quiet=True)
+    recipe = options.resolved_recipe()
+    inputs = find_inputs(options.inputs)
+    out = _checked_out(options.out, options.inputs)
+    if options.images == "archive" and not any(one.kind == "warc" for one in inputs):
+        raise ConfigError(
+            f"{inputs[0].path} is a WAT, which names images but holds none: give the WARC files "
+            "too, or use webpairs extract to get the candidates alone"
+        )
+    threshold = _threshold(recipe, options.threshold)
+    with _locked(out):
+        model = load_model(recipe.model, progress=True)
+        manifest = start_or_resume(
+            out,
+            new_manifest(
+                "build", options.dataset_options(), inputs, _model_facts(model, threshold)
+            ),
+        )
+        run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
+        if manifest["finished"] is None:
+            remove_leftovers(out)
+            run.extract(inputs, recipe, archive=True, folder=run.work / "candidates")
+            cut = run.dedupe(options)
+            run.build_shards(inputs, recipe, model, threshold, cut, options.shard_size)
+            finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
+        else:
+            progress.say(f"{out} was finished before: nothing left to do")
+        shutil.rmtree(run.work, ignore_errors=True)
+        return BuildResult(out, read_funnel(out), run.warnings())
+
+
+def extract(options: ExtractOptions, progress: RunProgress | None = None) -> ExtractResult:
+    """Extract candidates alone, as `OUT/candidates/*.parquet`; raises as `build` does."""
+    progress = progress or RunProgress(quiet=True)
+    recipe = options.resolved_recipe()
+    inputs = find_inputs(options.inputs)
+    out = _checked_out(options.out, options.inputs)
+    with _locked(out):
+        decisive = {
+            name: getattr(recipe, name)
+            for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
+        }
+        manifest = start_or_resume(out, new_manifest("extract", decisive, inputs, None))
+        run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
+        if manifest["finished"] is None:
+            remove_leftovers(out)
+            run.extract(inputs, recipe, archive=False, folder=out / "candidates")
+            finish(out, manifest, read_funnel(out), datetime.now(UTC).isoformat())
+        shutil.rmtree(run.work, ignore_errors=True)
+        candidates = tuple(sorted((out / "candidates").glob("*.parquet")))
+        return ExtractResult(out, read_funnel(out), candidates, run.warnings())
+
+
+class _Run:
+    """Hold what the stages of one run share."""
+
+    def __init__(self, out: Path, progress: RunProgress, workers: int, memory_bytes: int) -> None:
+        self.out = out
+        self.work = out / "work"
+        self._progress = progress
+        self._workers = workers
+        self._memory_bytes = memory_bytes
+
+    def extract(
+        self, inputs: Sequence[Input], recipe: Recipe, *, archive: bool, folder: Path
+    ) -> None:
+        """Write the candidates of all inputs, and in archive mode the image index."""
+        mark = self.out / "stats" / "extract.json"
+        if mark.exists():
+            return
+        rules = ExtractRules(
+            texts=recipe.texts,
+            image_sources=recipe.image_sources,
+            min_text_chars=recipe.min_text_chars,
+            languages=recipe.languages,
+        )
+        units = plan_units(
+            inputs,
+            folder,
+            rules,
+            archive=archive,
+            max_rows_in_memory=self._memory_bytes // self._workers // BYTES_A_ROW,
+        )
+        clock = time.perf_counter()
+        marks = [self.work / "marks" / f"extract-{unit.name}.json" for unit in units]
+        amounts = [sum(one.bytes for one in unit.inputs) / 1e6 for unit in units]
+        self._map("extract", "MB", _extract, units, marks, amounts)
+        parts = [read_json(path) for path in marks]
+        counters = ("inputs", "bytes_read", "records", "pages", "found", "written", "captures")
+        write_json(
+            mark,
+            {
+                **{name: sum(part[name] for part in parts) for name in counters},
+                "drops": _sum_counts(part["drops"] for part in parts),
+                "warnings": [line for part in parts for line in part["warnings"]],
+                "seconds": round(time.perf_counter() - clock, 3),
+            },
+        )
+
+    def dedupe(self, options: BuildOptions) -> Cut:
+        """Find the unique candidates, join them with the archive, cut them into shards."""
+        mark = self.out / "stats" / "dedupe.json"
+        unique = self.work / "unique"
+        candidates = sorted(self.work.glob("candidates/*.parquet"))
+        images = [str(path) for path in candidates if path.name.endswith(IMAGES_SUFFIX)]
+        rules = DedupeRules(
+            keep_opted_out=options.keep_opted_out,
+            shard_size=options.shard_size,
+            limit=options.limit,
+            seed=options.seed,
+        )
+        clock = time.perf_counter()
+        units = plan_dedupe(
+            [str(path) for path in candidates if str(path) not in images],
+            self.work / "dedupe",
+            rules,
+            memory_bytes=self._memory_bytes,
+            workers=self._workers,
+        )
+        marks = [self.work / "marks" / f"dedupe-{unit.name}.json" for unit in units]
+        self._map("dedupe", "parts", _dedupe, units, marks, [1.0] * len(units))
+        cut = join_archive(units, images, unique, memory_bytes=self._memory_bytes)
+        if not mark.exists():
+            opted_out = write_opt_outs(units, self.out / "drops" / "dedupe.parquet")
+            parts = [read_json(path) for path in marks]
+            drops = {
+                Drop.DUPLICATE: sum(part["duplicate"] for part in parts),
+                Drop.OPTED_OUT_PAGE: opted_out,
+                Drop.LIMIT: cut.over_limit,
+            }
+            write_json(
+                mark,
+                {
+                    "candidates": sum(part["found"] for part in parts),
+                    "unique": sum(part["unique"] for part in parts),
+                    "drops": {str(drop): num for drop, num in drops.items() if num},
+                    "shards": len(cut.shards),
+                    "seconds": round(time.perf_counter() - clock, 3),
+                },
+            )
+        return cut
+
+    def build_shards(
+        self,
+        inputs: Sequence[Input],
+        recipe: Recipe,
+        model: Model,
+        threshold: float,
+        cut: Cut,
+        shard_size: int,
+    ) -> None:
+        """Build every shard that is not committed yet."""
+        keys = Keys.for_dataset(len(cut.shards), shard_size)
+        image_rules = ImageRules(
+            min_bytes=recipe.min_image_bytes,
+            max_pixels=recipe.max_pixels,
+            formats=recipe.formats,
+            size_px=recipe.image_size_px,
+            resize=recipe.resize,
+            jpeg_quality=recipe.jpeg_quality,
+        )
+        units = [
+            BuildUnit(
+                number=shard.number,
+                keys=keys,
+                candidates=Path(shard.path),
+                out=self.out,
+                archive=tuple((one.name, one.path) for one in inputs if one.kind == "warc"),
+                image_rules=image_rules,
+                threshold=threshold,
+            )
+            for shard in cut.shards
+        ]
+        marks = [ShardFiles.of(self.out, keys.shard(unit.number)).stats for unit in units]
+        amounts = [float(shard.num_candidates) for shard in cut.shards]
+        self._map("build", "candidates", build_shard, units, marks, amounts, model=model)
+
+    def checked_funnel(self) -> Funnel:
+        """Return the funnel of the finished run; every candidate is accounted for."""
+        funnel = read_funnel(self.out)
+        if funnel.left or not funnel.balanced:
+            raise RunError(
+                f"the counts of {self.out} do not add up ({funnel.as_json()}): this is a fault of "
+                "webpairs; please report it with the folder stats/"
+            )
+        return funnel
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what extract found incomplete."""
+        stats = read_json(self.out / "stats" / "extract.json")
+        return tuple(stats["warnings"]) if stats else ()
+
+    def _map(
+        self,
+        stage: str,
+        unit_name: str,
+        function: Callable[[Any, Link], Any],
+        units: Sequence[Any],
+        marks: Sequence[Path],
+        amounts: Sequence[float],
+        *,
+        model: Model | None = None,
+    ) -> None:
+        """Map `function` over the units that have left no mark; write the marks of those that
+        do not write their own."""
+        todo = [position for position, mark in enumerate(marks) if not mark.exists()]
+        total = sum(amounts)
+        done = total - sum(amounts[position] for position in todo)
+        link = CoordinatorLink(self._progress, model)
+        with self._progress.stage(StageTotal(stage, unit_name, total, done)):
+            results = run_units(
+                function, [units[position] for position in todo], workers=self._workers, link=link
+            )
+            for index, result in results:
+                mark = marks[todo[index]]
+                if not mark.exists():
+                    write_json(mark, asdict(result))
+
+
+def _extract(unit: ExtractUnit, link: Link) -> ExtractStats:
+    stats = extract_unit(unit)
+    link.report({"done": sum(one.bytes for one in unit.inputs) / 1e6, "found": stats.found})
+    return stats
+
+
+def _dedupe(unit: DedupeUnit, link: Link) -> DedupeStats:
+    stats = dedupe_unit(unit)
+    link.report({"done": 1, "unique": stats.unique})
+    return stats
+
+
+def _threshold(recipe: Recipe, asked: float | None) -> float:
+    """Return the threshold: as asked, else the model's own; a model without one needs it asked."""
+    own = describe_model(recipe.model).threshold
+    if asked is not None:
+        return asked
+    if own is None:
+        raise ConfigError(
+            f"model {recipe.model} has no threshold of its own (0.3 belongs to ViT-B-32/openai): "
+            "say --threshold X, or --threshold -1 to keep all and choose later by similarity"
+        )
+    return own
+
+
+def _model_facts(model: Model, threshold: float) -> dict[str, Any]:
+    return {
+        "spec": model.spec,
+        "weights_sha256": model.weights_sha256,
+        "dim": model.dim,
+        "side_px": model.side_px,
+        "threshold": threshold,
+        "runtime": model.runtime,
+    }
+
+
+def _checked_out(text: str, arguments: Sequence[str]) -> Path:
+    """Return the run folder, made and writable, and not among what is read."""
+    if "://" in text:
+        raise ConfigError(f"--out {text} is a URL: use a local folder")
+    out = Path(text)
+    where = out.resolve()
+    for argument in arguments:
+        folder = Path(argument).resolve()
+        if folder.is_dir() and (folder == where or folder in where.parents):
+            raise ConfigError(
+                f"--out {text} lies inside the input {argument}, so that it would be read as "
+                "input: name a folder elsewhere"
+            )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot make --out {text}: {error.strerror}") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise ConfigError(f"cannot write to --out {text}: check its permissions")
+    strangers = [path.name for path in out.iterdir() if path.name not in RUN_FOLDER]
+    if strangers and not (out / "manifest.json").exists():
+        raise ConfigError(
+            f"--out {text} holds other files ({', '.join(sorted(strangers)[:3])}): "
+            "name a new or empty folder"
+        )
+    return out
+
+
+@contextmanager
+def _locked(out: Path) -> Generator[None]:
+    """Hold the run folder; the system lets go of it however the process ends."""
+    lock = FileLock(out / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"another webpairs works on {out}: wait for it, or name another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sum_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for part in parts:
+        total.update(part)
+    return dict(sorted(total.items()))
+
+
+def _no_model(image: object) -> npt.NDArray[np.uint8]:
+    raise AssertionError(f"no model in this stage, asked for {image!r}")

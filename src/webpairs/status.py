@@ -1,0 +1,75 @@
+"""Tell how far a run folder is, from its files alone; a run may be under way beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webpairs.cut import SHARDS_MARK
+from webpairs.errors import ConfigError
+from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.manifest import read_manifest
+from webpairs.shard import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Say what is done, what is left and how fast it went."""
+
+    out: Path
+    manifest: dict[str, Any]
+    funnel: Funnel
+    extracted: bool
+    num_shards: int | None
+    """None before dedupe is done."""
+    missing_shards: tuple[str, ...]
+    extract_mb_per_s: float | None
+    candidates_per_s: float | None
+    """Of the shards that are done, per second of one worker."""
+    warnings: tuple[str, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the run is complete."""
+        return self.manifest["finished"] is not None
+
+
+def read_status(out: Path) -> Status:
+    """Read the status of run folder `out`; raise ConfigError if it is none."""
+    if not out.is_dir():
+        raise ConfigError(f"{out} is no folder: name the --out of a build")
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise ConfigError(f"{out} has no manifest.json, so it is no run folder")
+    stats = out / "stats"
+    extract = read_json(stats / "extract.json")
+    dedupe = read_json(stats / "dedupe.json")
+    shards = [read_json(path) for path in sorted(stats.glob("[0-9]*.json"))]
+    shard_seconds = sum(shard["seconds"]["total"] for shard in shards)
+    return Status(
+        out=out,
+        manifest=manifest,
+        funnel=read_funnel(out),
+        extracted=extract is not None,
+        num_shards=dedupe["shards"] if dedupe else None,
+        missing_shards=_missing(out, {shard["shard"] for shard in shards}),
+        extract_mb_per_s=_rate(extract["bytes_read"] / 1e6, extract["seconds"])
+        if extract
+        else None,
+        candidates_per_s=_rate(sum(shard["candidates"] for shard in shards), shard_seconds),
+        warnings=tuple(extract["warnings"]) if extract else (),
+    )
+
+
+def _missing(out: Path, done: set[str]) -> tuple[str, ...]:
+    cut = read_json(out / "work" / "unique" / SHARDS_MARK)
+    if cut is None:
+        return ()
+    keys = Keys.for_dataset(len(cut["shards"]), cut["shard_size"])
+    names = (keys.shard(shard["number"]) for shard in cut["shards"])
+    return tuple(name for name in names if name not in done)
+
+
+def _rate(amount: float, seconds: float) -> float | None:
+    return amount / seconds if seconds > 0 and amount else None
