@@ -203,8 +203,8 @@ def build_verb(
     max_memory: MaxMemory = "4GB",
 ) -> None:
     """Build a CLIP-filtered dataset from crawl files, or go on with one."""
-    from webpairs.options import BuildOptions, parse_bytes
     from webpairs.console import print_build_result
+    from webpairs.options import BuildOptions, parse_bytes
     from webpairs.run import build
 
     options = BuildOptions(
@@ -241,8 +241,8 @@ def extract_verb(
     max_memory: MaxMemory = "4GB",
 ) -> None:
     """Extract candidates alone (url, text, where they were found) as parquet."""
-    from webpairs.options import ExtractOptions, parse_bytes
     from webpairs.console import print_extract_result
+    from webpairs.options import ExtractOptions, parse_bytes
     from webpairs.run import extract
 
     options = ExtractOptions(
@@ -277,8 +277,8 @@ def demo_verb(
     workers: Workers = None,
 ) -> None:
     """Draw a little web, make crawl files of it, build from them, say how well it went."""
-    from webpairs.demo.run import run_demo
     from webpairs.console import print_demo_result
+    from webpairs.demo.run import run_demo
 
     print_demo_result(run_demo(Path(out), workers=workers, progress=_progress()))
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from webpairs.cut import SHARDS_MARK
 from webpairs.errors import ConfigError
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.manifest import read_manifest
@@ -53,7 +52,7 @@ def read_status(out: Path) -> Status:
         funnel=read_funnel(out),
         extracted=extract is not None,
         num_shards=dedupe["shards"] if dedupe else None,
-        missing_shards=_missing(out, {shard["shard"] for shard in shards}),
+        missing_shards=_missing(manifest, dedupe, {shard["shard"] for shard in shards}),
         extract_mb_per_s=_rate(extract["bytes_read"] / 1e6, extract["seconds"])
         if extract
         else None,
@@ -62,12 +61,13 @@ def read_status(out: Path) -> Status:
     )
 
 
-def _missing(out: Path, done: set[str]) -> tuple[str, ...]:
-    cut = read_json(out / "work" / "unique" / SHARDS_MARK)
-    if cut is None:
+def _missing(
+    manifest: dict[str, Any], dedupe: dict[str, Any] | None, done: set[str]
+) -> tuple[str, ...]:
+    if dedupe is None:
         return ()
-    keys = Keys.for_dataset(len(cut["shards"]), cut["shard_size"])
-    names = (keys.shard(shard["number"]) for shard in cut["shards"])
+    keys = Keys.for_dataset(dedupe["shards"], manifest["options"]["shard_size"])
+    names = (keys.shard(number) for number in range(dedupe["shards"]))
     return tuple(name for name in names if name not in done)
 
 
