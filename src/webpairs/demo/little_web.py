@@ -1,0 +1,706 @@
+"""Draw a little web: pages and pictures, of which it is known what is true.
+
+On its pages stand true and false texts beside pictures, and what real crawls are full of: the same
+picture with many texts, the same text twice, opt-outs, licences, links written in every way, and
+pictures that are missing, broken or no pictures at all. The truth says for each candidate (an image
+URL and a text beside it) what a perfect build makes of it: a sample, or which `Drop`.
+
+All hosts end in `.example`, which RFC 2606 reserves; nothing is ever fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+from webpairs.demo import image_files
+from webpairs.demo.page import (
+    CHARSETS,
+    TRANSFERS,
+    Answer,
+    Img,
+    Licence,
+    OptOut,
+    Revisit,
+    WebPage,
+    chunked,
+)
+from webpairs.demo.pictures import (
+    HARD_ATTRIBUTES,
+    Scene,
+    caption,
+    draw,
+    hard_negative,
+    junk_text,
+    random_scene,
+    unrelated_caption,
+)
+from webpairs.errors import Drop
+from webpairs.extract.language import detect_languages
+
+SAMPLE: Final = "sample"
+"""The fate of a candidate that a perfect build keeps; every other fate is a `Drop`."""
+
+KINDS: Final = (("true", 50), ("hard", 25), ("unrelated", 15), ("junk", 10))
+"""What the texts beside sound pictures are, in percent."""
+
+_NEW_PICTURES: Final = 7
+_SEEN_PICTURES: Final = 7
+_ODDITIES: Final = 4
+"""Per page: pictures shown here first, pictures seen elsewhere too, things gone wrong."""
+
+_FIRST_DATE: Final = datetime(2024, 5, 18, tzinfo=UTC)
+_CRAWL_MINUTES: Final = 7 * 24 * 60
+
+_HOSTS: Final = (
+    "http://photos.example",
+    "https://www.shapes.example",
+    "https://xn--bcher-kva.example",
+    "https://art.example:8443",
+)
+_CDN: Final = "https://cdn.pictures.example"
+_UNICODE_HOST: Final = ("xn--bcher-kva.example", "bücher.example")
+
+_LICENCES: Final = (
+    None,
+    Licence("CC-BY-4.0", "a", "https://creativecommons.org/licenses/by/4.0/"),
+    None,
+    Licence("CC0-1.0", "link", "https://creativecommons.org/publicdomain/zero/1.0/"),
+    None,
+    Licence("CC-BY-SA-4.0", "json-ld", "https://creativecommons.org/licenses/by-sa/4.0/"),
+    None,
+    Licence("CC-BY-NC-2.0", "a", "https://creativecommons.org/licenses/by-nc/2.0/", rel=None),
+)
+
+_OPT_OUTS: Final = (
+    OptOut("meta", "robots", "noai"),
+    OptOut("header", "X-Robots-Tag", "noimageai"),
+    OptOut("meta", "robots", "index, follow, noimageindex"),
+    OptOut("header", "tdm-reservation", "1"),
+    OptOut("meta", "tdm-reservation", "1"),
+    OptOut("header", "X-Robots-Tag", "noai, noimageai"),
+    OptOut("meta", "ROBOTS", "NONE"),
+)
+_NO_OPT_OUTS: Final = (
+    OptOut("meta", "robots", "index, follow, max-image-preview:none"),
+    OptOut("header", "tdm-reservation", "0"),
+    OptOut("meta", "robots", "noarchive"),
+    OptOut("header", "X-Robots-Tag", "all"),
+)
+
+# Sentences that are clearly of another language.
+_FOREIGN: Final = (
+    "Drei rote Kreise auf einem blauen Hintergrund",
+    "Ein gelbes Dreieck vor einer weißen Wand",
+    "Dieses Bild zeigt zwei grüne Quadrate nebeneinander",
+    "Une photo de trois cercles rouges sur un fond bleu",
+    "Cette image montre deux étoiles jaunes sur un mur blanc",
+    "Un dessin avec quatre carrés noirs sur du papier vert",
+    "Una foto de tres círculos rojos sobre un fondo azul",
+    "Esta imagen muestra dos estrellas amarillas en una pared blanca",
+    "Un dibujo de cuatro cuadrados negros sobre papel verde",
+)
+
+# English texts with letters beyond ASCII: in them charsets and mojibake show.
+_ACCENTED: Final = (
+    "A cup of coffee and a piece of cake at the Café Zoë in Zürich",
+    "The old bridge of Besançon, as we saw it on a rainy day",
+    "Our team at the office in Málaga – that was a good summer",
+    "How to make a crème brûlée that your friends will love",
+    "This is the museum of São Paulo, and what it looks like at night",
+    "A jalapeño pizza from the little shop in Köln",
+    "This is my résumé, and a photo of me in front of the school where I learned all this",
+    "A piñata for the birthday of my little sister",
+    "The naïve art market in the old town of Orléans",
+    "The façade of the church, and the market in front of it",
+)
+
+_SHORT: Final = ("logo", "pic", "a", "1/4", "©", "\u00a0x\u00a0", "   ", "a\n\n   b")
+_UNWANTED: Final = (
+    "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
+    "/static/spinner.gif",
+    "/static/logo.svg?v=3",
+    "/favicon.ico",
+    "javascript:void(0)",
+)
+_INVALID: Final = (
+    "http://[bad/picture.jpg",
+    "https://exa mple.example/picture.jpg",
+    "http://photos.example:99999/picture.jpg",
+)
+
+_BROKEN: Final = {
+    "missing": Drop.NOT_ARCHIVED,
+    "redirect-to-missing": Drop.NOT_ARCHIVED,
+    "redirect-loop": Drop.REDIRECT,
+    "not-found": Drop.HTTP_4XX,
+    "too-many-requests": Drop.HTTP_429,
+    "server-error": Drop.HTTP_5XX,
+    "opted-out": Drop.OPTED_OUT_IMAGE,
+    "thumbnail": Drop.TOO_SMALL,
+    "empty": Drop.TOO_SMALL,
+    "html": Drop.NOT_AN_IMAGE,
+    "gif": Drop.FORMAT,
+    "truncated-jpeg": Drop.TRUNCATED,
+    "truncated-png": Drop.TRUNCATED,
+    "scrambled": Drop.UNDECODABLE,
+    "huge": Drop.PIXELS,
+}
+"""Pictures that no build can use, and why."""
+
+_WAYS: Final = (
+    "chunked",
+    "redirect",
+    "redirects",
+    "revisit",
+    "revisit-by-digest",
+    "not-modified",
+    "resource",
+    "other-scheme",
+)
+"""How an archive may hold a picture, other than plainly."""
+
+_SIZES_PX: Final = ((256, 256), (320, 256), (256, 340), (400, 300), (300, 400))
+_JPEG: Final = "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Say the truth about one image and one text on one page."""
+
+    page_url: str
+    page_date: str
+    position: int
+    """Rank of the `<img>` among the page's, from 0."""
+    url: str
+    """Normalised image URL; as written when it is none."""
+    text: str
+    """The cleaned text."""
+    uid: str
+    """Hex; empty when extract drops the candidate."""
+    kind: str
+    """`true`, `hard:ATTRIBUTE`, `unrelated`, `junk`, `accented`, `foreign` or `short`."""
+    fate: str
+    """SAMPLE or a `Drop`: what a perfect build makes of it."""
+    copies: int = 1
+    """How often the page crawl holds this URL with this text; 0 for a `duplicate`."""
+    opt_out: str | None = None
+    """The signal's name and value, on the page that opts out."""
+    license_id: str | None = None
+    license_where: str | None = None
+    width_px: int = 0
+    height_px: int = 0
+    """Of the picture as displayed; 0 when there is none to see."""
+    encoding: str = ""
+    """One of `image_files.ENCODINGS`."""
+
+    @property
+    def is_true(self) -> bool:
+        """Say whether the text describes the picture."""
+        return self.kind == "true"
+
+
+@dataclass(frozen=True, slots=True)
+class LittleWeb:
+    """Hold a whole little web and the truth about it."""
+
+    seed: int
+    answers: tuple[Answer, ...]
+    """Pages and images, in the order of their dates."""
+    truth: tuple[Candidate, ...]
+
+    @property
+    def pages(self) -> list[WebPage]:
+        """Return the pages, in the order of their dates."""
+        return [answer.page for answer in self.answers if answer.page is not None]
+
+    def fates(self) -> Counter[str]:
+        """Count the candidates by fate: the funnel of a perfect build."""
+        return Counter(candidate.fate for candidate in self.truth)
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A picture that pages can show: where it is, what is on it, and its fate when broken."""
+
+    url: str
+    scene: Scene
+    width_px: int = 0
+    height_px: int = 0
+    encoding: str = ""
+    fate: str = SAMPLE
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A page in the making."""
+
+    number: int
+    url: str
+    date: datetime
+    base: str | None
+    opt_out: OptOut | None
+    licence: Licence | None
+    images: list[Img] = field(default_factory=list[Img])
+
+
+def draw_little_web(seed: int, num_pages: int = 60) -> LittleWeb:
+    """Draw a little web of about 17 candidates a page; everything follows from the seed.
+
+    All scenes are held out: the model `tiny` never saw their pairs of colour and shape. With
+    15 pages or more everything that can go wrong does so at least once.
+    """
+    return _Maker(random.Random(seed), num_pages).make(seed)
+
+
+def uid_hex(url: str, text: str) -> str:
+    """Return a candidate's id as docs/concepts.md defines it, without the code under test."""
+    return hashlib.blake2b(f"{url}\0{text}".encode(), digest_size=16).hexdigest()
+
+
+def clear_language(text: str) -> str | None:
+    """Return the language of a text, or None when that is open to doubt.
+
+    The little web holds no doubtful texts, so that its truth does not hang on the third decimal
+    of a probability.
+    """
+    labels, scores = detect_languages((text, text.lower()))
+    return labels[0] if labels[0] == labels[1] and min(scores) >= 0.5 else None
+
+
+class _Maker:
+    """Make pages one after another; keep what they share: answers, pictures, truth."""
+
+    def __init__(self, rng: random.Random, num_pages: int) -> None:
+        self._rng = rng
+        self._answers: list[Answer] = []
+        self._pictures: list[_Picture] = []
+        self._truth: list[Candidate] = []
+        self._used: set[tuple[str, str]] = set()
+        self._changing: set[str] = set()
+        self._num_urls = 0
+        # No two pages have the same date, so that the oldest copy of a candidate is one page's.
+        minutes = rng.sample(range(_CRAWL_MINUTES), num_pages)
+        self._dates = [_FIRST_DATE + timedelta(minutes=minute) for minute in minutes]
+
+    def make(self, seed: int) -> LittleWeb:
+        oddities: list[Callable[[_Draft], None]] = [
+            self._add_copy,
+            self._add_short,
+            self._add_foreign,
+            self._add_accented,
+            self._add_unwanted,
+            self._add_noisy,
+            self._add_invalid,
+            self._add_silent,
+            self._add_changing,
+        ]
+        oddities += [partial(self._add_broken, name=name) for name in _BROKEN]
+        num_odd = 0
+        for number, date in enumerate(self._dates):
+            draft = self._draft(number, date)
+            todo: list[Callable[[_Draft], None]] = [self._add_new] * _NEW_PICTURES
+            todo += [self._add_seen] * _SEEN_PICTURES
+            if draft.opt_out is not None:
+                todo += [self._add_copy] * 2
+            else:
+                todo += [oddities[(num_odd + i) % len(oddities)] for i in range(_ODDITIES)]
+                num_odd += _ODDITIES
+            self._rng.shuffle(todo)
+            for add in todo:
+                add(draft)
+            self._publish(draft)
+        self._answers.sort(key=lambda answer: (answer.date, answer.url))
+        return LittleWeb(seed, tuple(self._answers), self._settled())
+
+    # Pages
+
+    def _draft(self, number: int, date: datetime) -> _Draft:
+        host = _HOSTS[number % len(_HOSTS)]
+        folder = ("", "album/", "news/2024/")[number % 3]
+        bases = {1: "/pictures/", 3: f"{_CDN}/2024/", 6: "../"}
+        return _Draft(
+            number=number,
+            url=f"{host}/{folder}page-{number}.html",
+            date=date,
+            base=bases.get(number % 8),
+            opt_out=_OPT_OUTS[number // 7 % len(_OPT_OUTS)] if number % 7 == 6 else None,
+            licence=_LICENCES[number % len(_LICENCES)],
+        )
+
+    def _publish(self, draft: _Draft) -> None:
+        number = draft.number
+        signals = () if draft.opt_out is None else (draft.opt_out,)
+        if draft.opt_out is None and number % 3 == 2:
+            signals = (_NO_OPT_OUTS[number // 3 % len(_NO_OPT_OUTS)],)
+        page = WebPage(
+            url=draft.url,
+            date=draft.date,
+            title=f"Page {number} of the little web – très joli",
+            base=draft.base,
+            images=tuple(draft.images),
+            licence=draft.licence,
+            signals=signals,
+            charset=CHARSETS[number % len(CHARSETS)],
+            transfer=TRANSFERS[(number + number // len(TRANSFERS)) % len(TRANSFERS)],
+            with_entities=number % 5 == 0,
+        )
+        self._answers.append(page.answer())
+
+    # What stands on pages
+
+    def _add_new(self, draft: _Draft) -> None:
+        picture = self._new_picture(draft)
+        self._pictures.append(picture)
+        self._add_text(draft, picture)
+
+    def _add_seen(self, draft: _Draft) -> None:
+        if self._pictures:
+            self._add_text(draft, self._rng.choice(self._pictures))
+
+    def _add_text(self, draft: _Draft, picture: _Picture) -> None:
+        rng, scene = self._rng, picture.scene
+        kind = rng.choices([name for name, _ in KINDS], [share for _, share in KINDS])[0]
+        match kind:
+            case "true":
+                text = self._english(picture, lambda: caption(scene, rng))
+            case "hard":
+                attribute = rng.choice(HARD_ATTRIBUTES)
+                kind = f"hard:{attribute}"
+                text = self._english(picture, lambda: hard_negative(scene, rng, attribute))
+            case "unrelated":
+                text = self._english(picture, lambda: unrelated_caption(scene, rng))
+            case _:
+                text = self._english(picture, lambda: junk_text(rng))
+        self._add(draft, picture, text, kind)
+
+    def _add_copy(self, draft: _Draft) -> None:
+        """Repeat an earlier candidate, of this page or another."""
+        settled = (SAMPLE, Drop.SIMILARITY)
+        known = [
+            old
+            for old in self._truth
+            if old.uid and old.fate in settled and old.url not in self._changing
+        ]
+        if known:
+            old = self._rng.choice(known)
+            draft.images.append(Img(self._written(draft, old.url), old.text))
+            fate = old.fate if draft.opt_out is None else Drop.OPTED_OUT_PAGE
+            self._note(draft, replace(old, fate=fate))
+
+    def _add_short(self, draft: _Draft) -> None:
+        alt = self._rng.choice(_SHORT)
+        url = self._seen_url(draft)
+        draft.images.append(Img(self._written(draft, url), alt))
+        self._note_dropped(draft, url, " ".join(alt.split()), "short", Drop.TEXT_TOO_SHORT)
+
+    def _add_foreign(self, draft: _Draft) -> None:
+        text = self._rng.choice(_FOREIGN)
+        url = self._seen_url(draft)
+        draft.images.append(Img(self._written(draft, url), text))
+        self._note_dropped(draft, url, text, "foreign", Drop.LANGUAGE)
+
+    def _add_unwanted(self, draft: _Draft) -> None:
+        self._add_no_url(draft, self._rng.choice(_UNWANTED), Drop.URL_UNWANTED)
+
+    def _add_invalid(self, draft: _Draft) -> None:
+        self._add_no_url(draft, self._rng.choice(_INVALID), Drop.URL_INVALID)
+
+    def _add_no_url(self, draft: _Draft, src: str, reason: Drop) -> None:
+        text = "a picture that is not worth a look"
+        draft.images.append(Img(src, text))
+        self._note_dropped(draft, src, text, "junk", reason)
+
+    def _add_silent(self, draft: _Draft) -> None:
+        """Show a picture without a text: no candidate."""
+        src = self._written(draft, self._seen_url(draft))
+        draft.images.append(Img(src, self._rng.choice((None, ""))))
+
+    def _add_noisy(self, draft: _Draft) -> None:
+        """Write a true text as careless authors and editors do."""
+        picture = self._new_picture(draft)
+        text = self._english(picture, lambda: caption(picture.scene, self._rng))
+        first, _, rest = text.partition(" ")
+        noisy = self._rng.choice(
+            (
+                f"{first}\u00a0{rest}",
+                f"\n    {first}\n    {rest}  ",
+                f"\u200e{text}\u200e",
+                f"{first}\t {rest}",
+                f"{first}&nbsp;{rest}",  # escaped twice once it is in the page
+            )
+        )
+        self._add(draft, picture, text, "true", alt=noisy)
+
+    def _add_accented(self, draft: _Draft) -> None:
+        picture = self._new_picture(draft)
+        text = self._rng.choice(_ACCENTED)
+        mojibake = text.encode().decode("windows-1252")
+        alt = self._rng.choice((text, mojibake))
+        self._add(draft, picture, text, "accented", alt=alt)
+
+    def _add_changing(self, draft: _Draft) -> None:
+        """Show a URL whose picture changed between captures: the one nearest in time counts."""
+        rng = self._rng
+        now = self._new_picture(draft)
+        self._changing.add(now.url)
+        for days in (-2, 2):
+            then = self._unlike(now.scene)
+            body = image_files.encode(draw(then, rng, 256, 256), "jpeg")
+            self._answer(now.url, draft.date + timedelta(days=days), 200, body, _JPEG)
+            text = self._english(now, lambda then=then: caption(then, rng, with_background=True))
+            self._add(draft, now, text, "unrelated")
+        self._add(draft, now, self._english(now, lambda: caption(now.scene, rng)), "true")
+
+    def _add_broken(self, draft: _Draft, name: str) -> None:
+        rng = self._rng
+        scene = random_scene(rng, held_out=True)
+        drawn = draw(scene, rng, 256, 256)
+        jpeg = image_files.encode(drawn, "jpeg")
+        url = self._new_url(draft, "jpg")
+        date = self._soon(draft)
+        redirected = self._new_url(draft, "jpg")
+        match name:
+            case "missing":
+                pass
+            case "redirect-to-missing":
+                self._redirect(url, redirected, date)
+            case "redirect-loop":
+                self._redirect(url, redirected, date)
+                self._redirect(redirected, url, date)
+            case "not-found":
+                self._answer(url, date, 404, b"<h1>Not found</h1>", "text/html")
+            case "too-many-requests":
+                self._answer(url, date, 429, b"<h1>Later, please</h1>", "text/html")
+            case "server-error":
+                self._answer(url, date, 503, b"<h1>Out of order</h1>", "text/html")
+            case "opted-out":
+                self._answer(url, date, 200, jpeg, _JPEG, ("X-Robots-Tag", "noai, noimageai"))
+            case "thumbnail":
+                self._answer(url, date, 200, image_files.tiny_jpeg(drawn), _JPEG)
+            case "empty":
+                self._answer(url, date, 200, b"", _JPEG)
+            case "html":
+                page = b"<!DOCTYPE html><title>Please log in</title>" + b"<p>members only</p>" * 400
+                self._answer(url, date, 200, page, _JPEG)
+            case "gif":
+                self._answer(url, date, 200, image_files.gif(drawn), _JPEG)
+            case "truncated-jpeg":
+                self._answer(url, date, 200, image_files.truncated(jpeg), _JPEG)
+            case "truncated-png":
+                png = image_files.encode(drawn, "png")
+                self._answer(url, date, 200, image_files.truncated(png), "image/png")
+            case "scrambled":
+                self._answer(url, date, 200, image_files.scrambled_jpeg(jpeg), _JPEG)
+            case "huge":
+                self._answer(url, date, 200, image_files.huge_png(), "image/png")
+            case _:
+                raise ValueError(f"{name!r} is none of {', '.join(_BROKEN)}")
+        picture = _Picture(url, scene, fate=_BROKEN[name])
+        self._add(draft, picture, self._english(picture, lambda: caption(scene, rng)), "true")
+
+    def _add(
+        self, draft: _Draft, picture: _Picture, text: str, kind: str, *, alt: str | None = None
+    ) -> None:
+        """Put a picture with a text on the page; `alt` is how the text stands in the source."""
+        draft.images.append(Img(self._written(draft, picture.url), text if alt is None else alt))
+        fate = picture.fate
+        if draft.opt_out is not None:
+            fate = Drop.OPTED_OUT_PAGE
+        elif fate == SAMPLE and kind != "true":
+            fate = Drop.SIMILARITY
+        uid = uid_hex(picture.url, text)
+        self._note(
+            draft,
+            Candidate("", "", 0, picture.url, text, uid, kind, fate,
+                      width_px=picture.width_px, height_px=picture.height_px,
+                      encoding=picture.encoding),
+        )  # fmt: skip
+
+    def _note_dropped(self, draft: _Draft, url: str, text: str, kind: str, reason: Drop) -> None:
+        self._note(draft, Candidate("", "", 0, url, text, "", kind, reason))
+
+    def _note(self, draft: _Draft, candidate: Candidate) -> None:
+        """Note the truth about the page's newest picture."""
+        opt_out, licence = draft.opt_out, draft.licence
+        self._truth.append(
+            replace(
+                candidate,
+                page_url=draft.url,
+                page_date=draft.date.isoformat(),
+                position=len(draft.images) - 1,
+                opt_out=None if opt_out is None else f"{opt_out.name}: {opt_out.value}",
+                license_id=None if licence is None else licence.spdx,
+                license_where=None if licence is None else licence.where,
+            )
+        )
+
+    def _settled(self) -> tuple[Candidate, ...]:
+        """Return the truth by date, after the oldest of equal candidates was chosen."""
+        self._truth.sort(key=lambda candidate: (candidate.page_date, candidate.position))
+        copies: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in self._truth:
+            copies[candidate.uid].append(candidate)
+        settled: list[Candidate] = []
+        for candidate in self._truth:
+            equal = copies[candidate.uid]
+            if candidate.uid and candidate is not equal[0]:
+                candidate = replace(candidate, fate=Drop.DUPLICATE, copies=0)
+            elif candidate.uid:
+                opted_out = any(copy.fate == Drop.OPTED_OUT_PAGE for copy in equal)
+                fate = Drop.OPTED_OUT_PAGE if opted_out else candidate.fate
+                candidate = replace(candidate, fate=fate, copies=len(equal))
+            settled.append(replace(candidate, fate=str(candidate.fate)))
+        return tuple(settled)
+
+    # Texts
+
+    def _english(self, picture: _Picture, write: Callable[[], str]) -> str:
+        """Return a text that is clearly English, and new beside this picture."""
+        while True:
+            text = write()
+            if (picture.url, text) not in self._used and clear_language(text) == "en":
+                self._used.add((picture.url, text))
+                return text
+
+    def _unlike(self, scene: Scene) -> Scene:
+        while True:
+            other = random_scene(self._rng, held_out=True)
+            if all(getattr(other, name) != getattr(scene, name) for name in HARD_ATTRIBUTES):
+                return other
+
+    # Pictures and how the archive holds them
+
+    def _new_picture(self, draft: _Draft) -> _Picture:
+        rng, number = self._rng, len(self._pictures)
+        encodings = image_files.ENCODINGS
+        encoding = encodings[number // 4 % len(encodings)] if number % 4 == 3 else "jpeg"
+        hues = {"black", "white", "gray"}
+        while True:
+            scene = random_scene(rng, held_out=True)
+            if encoding == "png-gray-16-bit" and not {scene.colour, scene.background} <= hues:
+                continue
+            if encoding == "png-clear-white" and scene.background != "white":
+                continue
+            break
+        width_px, height_px = rng.choice(_SIZES_PX)
+        drawn = draw(scene, rng, width_px, height_px)
+        body = image_files.encode(drawn, encoding, orientation=2 + number % 7)
+        kind = encoding.partition("-")[0]
+        url = self._new_url(draft, {"jpeg": "jpg"}.get(kind, kind))
+        way = _WAYS[number // 6 % len(_WAYS)] if number % 6 == 5 else "plain"
+        self._archive(draft, url, body, f"image/{kind}", way)
+        return _Picture(url, scene, width_px, height_px, encoding)
+
+    def _archive(self, draft: _Draft, url: str, body: bytes, kind: str, way: str) -> None:
+        """Put a picture into the archive in one of _WAYS, or plainly."""
+        date = self._soon(draft)
+        extension = url.partition("?")[0].rpartition(".")[2]
+        match way:
+            case "redirect":
+                target = self._new_url(draft, extension)
+                self._redirect(url, target, date)
+                self._answer(target, date, 200, body, kind)
+            case "redirects":
+                hop, target = self._new_url(draft, extension), self._new_url(draft, extension)
+                self._redirect(url, hop, date)
+                self._redirect(hop, target, date)
+                self._answer(target, date, 200, body, kind)
+            case "revisit" | "revisit-by-digest":
+                mirror = self._new_url(draft, extension)
+                original = self._answer(mirror, date - timedelta(days=1), 200, body, kind)
+                revisit = Revisit(
+                    "identical-payload-digest", original, by_digest_only=way != "revisit"
+                )
+                self._answers.append(
+                    replace(original, url=url, date=date, body=b"", revisit=revisit)
+                )
+            case "not-modified":
+                original = self._answer(url, date - timedelta(days=2), 200, body, kind)
+                revisit = Revisit("server-not-modified", original)
+                headers = (("Server", "little-web"),)
+                self._answers.append(Answer(url, date, 304, headers, b"", revisit))
+            case "resource":
+                headers = (("Content-Type", kind),)
+                self._answers.append(Answer(url, date, 200, headers, body, is_resource=True))
+            case "chunked":
+                headers = (("Content-Type", kind), ("Transfer-Encoding", "chunked"))
+                self._answers.append(Answer(url, date, 200, headers, chunked(body)))
+            case "other-scheme":
+                swapped = url.replace("http", "https") if url[4] == ":" else "http" + url[5:]
+                self._answer(url if ":8443" in url else swapped, date, 200, body, kind)
+            case _:
+                self._answer(url, date, 200, body, kind)
+
+    def _answer(
+        self, url: str, date: datetime, status: int, body: bytes, kind: str,
+        *more: tuple[str, str],
+    ) -> Answer:  # fmt: skip
+        size = ("Content-Length", str(len(body)))
+        headers = (("Server", "little-web"), ("Content-Type", kind), size, *more)
+        answer = Answer(url, date, status, headers, body)
+        self._answers.append(answer)
+        return answer
+
+    def _redirect(self, url: str, target: str, date: datetime) -> None:
+        location = self._rng.choice(
+            (target, urlsplit(target)._replace(scheme="", netloc="").geturl())
+        )
+        if urlsplit(target)[:2] != urlsplit(url)[:2]:
+            location = target
+        self._answer(url, date, 301, b"", "text/html", ("Location", location))
+
+    def _soon(self, draft: _Draft) -> datetime:
+        """Return a moment shortly after the page was captured."""
+        return draft.date + timedelta(seconds=self._rng.randint(1, 50))
+
+    # URLs
+
+    def _new_url(self, draft: _Draft, extension: str) -> str:
+        """Return a normalised URL that no picture has: on the page's host or elsewhere."""
+        self._num_urls += 1
+        number = self._num_urls
+        parts = urlsplit(draft.url)
+        host = self._rng.choice((f"{parts.scheme}://{parts.netloc}",) * 3 + (_CDN,))
+        path = self._rng.choice(
+            (
+                f"/pictures/{number}.{extension}",
+                f"/pictures/{number}.{extension}",
+                f"/2024/05/shapes-{number}.{extension}",
+                f"/news/2024/img/{number}-large.{extension}",
+                quote(f"/my pictures/{number} (1).{extension}", safe="/()"),
+                quote(f"/bilder/größe-{number}.{extension}"),
+                f"/resize.php/{number}.{extension}?w=640&id={number}",
+            )
+        )
+        return host + path
+
+    def _seen_url(self, draft: _Draft) -> str:
+        """Return the URL of some sound picture."""
+        if not self._pictures:
+            self._pictures.append(self._new_picture(draft))
+        return self._rng.choice(self._pictures).url
+
+    def _written(self, draft: _Draft, url: str) -> str:
+        """Return one of the ways in which the page may write a URL."""
+        here = urlsplit(draft.url if draft.base is None else urljoin(draft.url, draft.base))
+        there = urlsplit(url)
+        query = f"?{there.query}" if there.query else ""
+        ways = [url, f"{url}#main", f" {url}\n"]
+        if there.netloc == _UNICODE_HOST[0]:
+            ways.append(url.replace(*_UNICODE_HOST))
+        if here.scheme == there.scheme:
+            ways.append(url.partition(":")[2])
+            if here.netloc == there.netloc:
+                relative = posixpath.relpath(there.path, posixpath.dirname(here.path))
+                ways += [there.path + query, relative + query, f"./{relative}{query}"]
+                ways += [unquote(relative) + query] * 2
+        return self._rng.choice(ways)
