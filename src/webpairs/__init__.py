@@ -1,5 +1,44 @@
-"""Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M."""
+"""Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
+
+`build`, `extract`, `read_status` and `run_demo` are the verbs of the command, from Python; they are
+loaded when first used, so that importing the package costs nothing.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0.dev0"
+
+if TYPE_CHECKING:
+    from webpairs.demo.run import run_demo
+    from webpairs.options import BuildOptions, ExtractOptions
+    from webpairs.run import build, extract
+    from webpairs.status import read_status
+
+__all__ = [
+    "BuildOptions",
+    "ExtractOptions",
+    "__version__",
+    "build",
+    "extract",
+    "read_status",
+    "run_demo",
+]
+
+_MODULES = {
+    "BuildOptions": "webpairs.options",
+    "ExtractOptions": "webpairs.options",
+    "build": "webpairs.run",
+    "extract": "webpairs.run",
+    "read_status": "webpairs.status",
+    "run_demo": "webpairs.demo.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
