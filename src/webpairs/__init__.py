@@ -1,6 +1,6 @@
 """Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
 
-`build`, `extract`, `read_status` and `run_demo` are the verbs of the command, from Python; they are
+`build_dataset`, `extract_candidates`, `read_status` and `run_demo` are the verbs of the command, from Python; they are
 loaded when first used, so that importing the package costs nothing.
 """
 
@@ -13,15 +13,15 @@ __version__ = "0.1.0.dev0"
 if TYPE_CHECKING:
     from webpairs.demo.run import run_demo
     from webpairs.options import BuildOptions, ExtractOptions
-    from webpairs.run import build, extract
+    from webpairs.run import build_dataset, extract_candidates
     from webpairs.status import read_status
 
 __all__ = [
     "BuildOptions",
     "ExtractOptions",
     "__version__",
-    "build",
-    "extract",
+    "build_dataset",
+    "extract_candidates",
     "read_status",
     "run_demo",
 ]
@@ -29,8 +29,8 @@ __all__ = [
 _MODULES = {
     "BuildOptions": "webpairs.options",
     "ExtractOptions": "webpairs.options",
-    "build": "webpairs.run",
-    "extract": "webpairs.run",
+    "build_dataset": "webpairs.run",
+    "extract_candidates": "webpairs.run",
     "read_status": "webpairs.status",
     "run_demo": "webpairs.demo.run",
 }

@@ -205,7 +205,7 @@ def build_verb(
     """Build a CLIP-filtered dataset from crawl files, or go on with one."""
     from webpairs.console import print_build_result
     from webpairs.options import BuildOptions, parse_bytes
-    from webpairs.run import build
+    from webpairs.run import build_dataset
 
     options = BuildOptions(
         inputs=tuple(inputs),
@@ -226,7 +226,7 @@ def build_verb(
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_build_result(build(options, _progress()))
+    print_build_result(build_dataset(options, _progress()))
 
 
 @app.command("extract")
@@ -243,7 +243,7 @@ def extract_verb(
     """Extract candidates alone (url, text, where they were found) as parquet."""
     from webpairs.console import print_extract_result
     from webpairs.options import ExtractOptions, parse_bytes
-    from webpairs.run import extract
+    from webpairs.run import extract_candidates
 
     options = ExtractOptions(
         inputs=tuple(inputs),
@@ -255,7 +255,7 @@ def extract_verb(
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_extract_result(extract(options, _progress()))
+    print_extract_result(extract_candidates(options, _progress()))
 
 
 @app.command("status")

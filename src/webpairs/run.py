@@ -59,7 +59,7 @@ RUN_FOLDER: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """Say what `build` left in the run folder."""
+    """Say what `build_dataset` left in the run folder."""
 
     out: Path
     funnel: Funnel
@@ -68,7 +68,7 @@ class BuildResult:
 
 @dataclass(frozen=True, slots=True)
 class ExtractResult:
-    """Say what `extract` wrote."""
+    """Say what `extract_candidates` wrote."""
 
     out: Path
     funnel: Funnel
@@ -103,7 +103,7 @@ class CoordinatorLink:
         self._progress.add(counts)
 
 
-def build(options: BuildOptions, progress: RunProgress | None = None) -> BuildResult:
+def build_dataset(options: BuildOptions, progress: RunProgress | None = None) -> BuildResult:
     """Build a dataset, or go on with the one in `options.out`; return its funnel.
 
     Raises ConfigError before any work for options and inputs that cannot work, RunError when the
@@ -141,8 +141,8 @@ def build(options: BuildOptions, progress: RunProgress | None = None) -> BuildRe
         return BuildResult(out, read_funnel(out), run.warnings())
 
 
-def extract(options: ExtractOptions, progress: RunProgress | None = None) -> ExtractResult:
-    """Extract candidates alone, as `OUT/candidates/*.parquet`; raises as `build` does."""
+def extract_candidates(options: ExtractOptions, progress: RunProgress | None = None) -> ExtractResult:
+    """Extract candidates alone, as `OUT/candidates/*.parquet`; raises as `build_dataset` does."""
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()
     inputs = find_inputs(options.inputs)
