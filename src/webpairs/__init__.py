@@ -1,7 +1,7 @@
 """Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
 
-`build_dataset`, `extract_candidates`, `read_status` and `run_demo` are the verbs of the command, from Python; they are
-loaded when first used, so that importing the package costs nothing.
+`build_dataset`, `extract_candidates`, `read_status` and `run_demo` are the command's verbs, from
+Python; they are loaded when first used, so that importing the package costs nothing.
 """
 
 from __future__ import annotations

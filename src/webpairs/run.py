@@ -141,7 +141,9 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
         return BuildResult(out, read_funnel(out), run.warnings())
 
 
-def extract_candidates(options: ExtractOptions, progress: RunProgress | None = None) -> ExtractResult:
+def extract_candidates(
+    options: ExtractOptions, progress: RunProgress | None = None
+) -> ExtractResult:
     """Extract candidates alone, as `OUT/candidates/*.parquet`; raises as `build_dataset` does."""
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()

@@ -1,0 +1,57 @@
+"""The docs cannot go stale: what the code has, they name."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from webpairs.errors import Drop
+
+ROOT = Path(__file__).parent.parent
+
+
+def _read(name: str) -> str:
+    return (ROOT / name).read_text()
+
+
+def test_formats_is_what_the_generator_writes() -> None:
+    generated = runpy.run_path(str(ROOT / "docs" / "generate_formats.py"))["formats"]()
+    assert _read("docs/formats.md") == generated, "run docs/generate_formats.py"
+
+
+def test_every_drop_reason_is_documented() -> None:
+    formats = _read("docs/formats.md")
+    assert not [drop for drop in Drop if f"`{drop}`" not in formats]
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    project = tomllib.loads(_read("pyproject.toml"))["project"]
+    text = _read("docs/dependencies.md")
+    names = [re.split(r"[><=\[]", one)[0] for one in project["dependencies"]]
+    assert not [name for name in names if not re.search(rf"\b{re.escape(name)}\b", text)]
+
+
+def test_every_named_file_exists() -> None:
+    missing: list[str] = []
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for name in re.findall(
+            r"`((?:docs|benchmarks|tests|training|src)/[\w./-]+)`", page.read_text()
+        ):
+            if not (ROOT / name).exists():
+                missing.append(f"{page.name}: {name}")
+    assert not missing
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
+)
+def test_no_option_is_named_that_does_not_exist(page: str) -> None:
+    source = _read("src/webpairs/cli.py")
+    known = set(re.findall(r'"(--[a-z-]+)"', source)) | {"--help"}
+    blocks = re.findall(r"`webpairs [^`]*`|^(?:\./run )?webpairs .*$", _read(page), re.MULTILINE)
+    named = {option for block in blocks for option in re.findall(r"--[a-z][a-z-]+", block)}
+    assert named <= known
