@@ -36,13 +36,10 @@ def test_every_dependency_is_accounted_for() -> None:
 
 
 def test_every_named_file_exists() -> None:
-    missing: list[str] = []
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        for name in re.findall(
-            r"`((?:docs|benchmarks|tests|training|src)/[\w./-]+)`", page.read_text()
-        ):
-            if not (ROOT / name).exists():
-                missing.append(f"{page.name}: {name}")
+    link = re.compile(r"`((?:docs|benchmarks|tests|training|src)/[\w./-]+)`")
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    named = [(page.name, name) for page in pages for name in link.findall(page.read_text())]
+    missing = [(page, name) for page, name in named if not (ROOT / name).exists()]
     assert not missing
 
 
