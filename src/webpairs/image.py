@@ -101,7 +101,8 @@ def decode(data: bytes, rules: ImageRules) -> Decoded:
         raise DataError(Drop.TOO_SMALL, f"{len(data)} bytes, at least {rules.min_bytes}")
     format = sniff(data)
     if format not in IMAGES:
-        raise DataError(Drop.NOT_AN_IMAGE, f"looks like {format}" if format else data[:8].hex(" "))
+        begins = f"begins with {data[:8].hex(' ')}" if data else "no bytes"
+        raise DataError(Drop.NOT_AN_IMAGE, f"looks like {format}" if format else begins)
     if format not in rules.formats:
         raise DataError(Drop.FORMAT, f"{format}, not {', '.join(rules.formats)}")
     container = read_container(data, format)
@@ -226,7 +227,9 @@ def _resize(rgb: Image.Image, rules: ImageRules) -> Image.Image:
         side = min(rgb.size)
         left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
         box = (left, top, left + side, top + side)
-    copy = rgb.resize(size, Image.Resampling.LANCZOS, box=box)
+    # LANCZOS loses least of the filters that were measured (docs/images.md); halving by averaging
+    # first, while the picture is over 3 times too large, loses nothing more and is 3 times faster.
+    copy = rgb.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3.0)
     if rules.resize == "border":
         canvas = Image.new("RGB", (rules.size_px, rules.size_px), _WHITE)
         canvas.paste(copy, ((rules.size_px - copy.width) // 2, (rules.size_px - copy.height) // 2))

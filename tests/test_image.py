@@ -1,0 +1,562 @@
+"""What is read, what is refused and why, and what is stored; the files are in museum_images."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import museum_images as museum
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from webpairs import colour, image
+from webpairs.container import FORMATS, IMAGES, sniff, strip_metadata
+from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.image import Decoded, ImageRules, decode, store
+from webpairs.recipes import RESIZE_MODES, load_recipe
+
+
+def rules(**changes: object) -> ImageRules:
+    values: dict = {
+        "min_bytes": 0,
+        "max_pixels": 89_478_484,
+        "formats": FORMATS,
+        "size_px": 64,
+        "resize": "border",
+        "jpeg_quality": 95,
+    }
+    return ImageRules(**{**values, **changes})
+
+
+RULES = rules()
+
+
+def pixels(of: Image.Image) -> np.ndarray:
+    return np.asarray(of).astype(np.int32)
+
+
+def decoded_of(array: np.ndarray) -> Decoded:
+    height, width = array.shape[:2]
+    return Decoded(Image.fromarray(array), "png", width, height)
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(data))
+
+
+# What is read, and what is not ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", museum.READABLE)
+def test_readable_files_decode_as_pillow_decodes_them(name: str) -> None:
+    data = museum.READABLE[name]
+    decoded = decode(data, RULES)
+    assert decoded.rgb.mode == "RGB"
+    assert decoded.rgb.info == {}
+    assert decoded.rgb.size == (decoded.width, decoded.height)
+    assert decoded.format == name.split("_")[0]
+    if name in museum.PILLOW_REFUSES:
+        data = {"jpeg": museum.JPEG, "png": museum.PNG}[decoded.format]
+    if "_with_exif_orientation" in name:
+        return  # turned: test_pictures_are_turned_as_they_are_displayed
+    with opened(data) as plain:
+        if plain.mode == "I;16":
+            expected = np.repeat((pixels(plain) >> 8)[..., None], 3, axis=-1)
+        else:
+            expected = pixels(plain.convert("RGB"))
+    assert np.array_equal(pixels(decoded.rgb), expected)
+
+
+@pytest.mark.parametrize("name", museum.DROPPED)
+def test_broken_and_foreign_files_are_dropped_for_their_reason(name: str) -> None:
+    data, drop = museum.DROPPED[name]
+    with pytest.raises(DataError) as caught:
+        decode(data, RULES)
+    assert caught.value.drop == drop
+    assert caught.value.detail
+
+
+def test_too_few_bytes_come_before_every_other_reason() -> None:
+    with pytest.raises(DataError) as caught:
+        decode(b"<html>", rules(min_bytes=7))
+    assert caught.value.drop == Drop.TOO_SMALL
+    decode(museum.JPEG, rules(min_bytes=len(museum.JPEG)))
+
+
+def test_formats_are_those_of_the_rules() -> None:
+    with pytest.raises(DataError) as caught:
+        decode(museum.WEBP, rules(formats=("jpeg", "png")))
+    assert caught.value.drop == Drop.FORMAT
+
+
+@pytest.mark.parametrize("data", [museum.JPEG, museum.PNG, museum.WEBP], ids=FORMATS)
+def test_pixel_cap_holds_to_the_pixel_and_before_decoding(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode(data, rules(max_pixels=museum.WIDTH * museum.HEIGHT))
+    monkeypatch.setattr(image, "_render", lambda _: pytest.fail("decoded"))
+    with pytest.raises(DataError) as caught:
+        decode(data, rules(max_pixels=museum.WIDTH * museum.HEIGHT - 1))
+    assert caught.value.drop == Drop.PIXELS
+
+
+def test_images_over_pillows_own_limit_are_the_rules_business(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", museum.WIDTH * museum.HEIGHT - 1)
+    for data in (museum.JPEG, museum.PNG, museum.WEBP):
+        decode(data, RULES)  # warnings are errors here
+
+
+CUT = [
+    "jpeg", "jpeg_progressive", "jpeg_4_4_4_with_restart_marks", "jpeg_grey", "jpeg_cmyk_of_adobe",
+    "jpeg_with_thumbnail_in_exif", "png", "png_interlaced", "png_palette", "png_grey_16_bit",
+    "png_animated", "webp", "webp_lossless", "webp_animated", "webp_with_exif_orientation",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_file_cut_anywhere_is_dropped(name: str) -> None:
+    data = museum.READABLE[name]
+    for length in range(len(data)):
+        with pytest.raises(DataError) as caught:
+            decode(data[:length], RULES)
+        assert caught.value.drop == (Drop.TRUNCATED if length >= 12 else caught.value.drop)
+
+
+@pytest.mark.parametrize("name", [name for name in CUT if name.startswith("jpeg")])
+def test_a_jpeg_cut_and_closed_would_be_filled_up_by_pillow(name: str) -> None:
+    """Show why the end mark is asked for: with one put on, libjpeg paints the missing part grey."""
+    data = museum.READABLE[name]
+    mended = data[:-30] + b"\xff\xd9"
+    with opened(mended) as forgiving:
+        forgiving.load()
+    assert not np.array_equal(pixels(forgiving.convert("RGB")), pixels(decode(data, RULES).rgb))
+
+
+# Colours ----------------------------------------------------------------------------------------
+
+
+def srgb_by_hand(levels: np.ndarray, primaries: tuple, gamma: float) -> np.ndarray:
+    """Convert with matrices alone: IEC 61966-2-1 for the curve, Bradford-adapted primaries."""
+    xyz = (levels / 255.0) ** gamma @ np.array(primaries)
+    linear = np.clip(xyz @ np.linalg.inv(np.array(museum.SRGB_PRIMARIES)), 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("format", ["jpeg", "png", "webp"])
+def test_a_wide_profile_is_brought_to_srgb(format: str) -> None:
+    options = {"lossless": True} if format == "webp" else {}
+    profile = museum.rgb_profile()
+    data = museum.save(museum.RGB, format, icc_profile=profile, **options)
+    with opened(data) as plain:
+        levels = pixels(plain)
+    by_hand = srgb_by_hand(levels, museum.ADOBE_PRIMARIES, 2.19921875)
+    difference = np.abs(pixels(decode(data, RULES).rgb) - by_hand)
+    assert difference.mean() < 0.6
+    assert np.percentile(difference, 99) <= 2
+    assert np.abs(levels - by_hand).mean() > 5
+
+
+def test_a_profile_in_pieces_and_out_of_order_is_put_together() -> None:
+    whole = museum.after_soi(museum.JPEG, *museum.profile_pieces(museum.rgb_profile(), 1))
+    pieces = museum.after_soi(museum.JPEG, *museum.profile_pieces(museum.rgb_profile(), 5))
+    assert decode(whole, RULES).rgb == decode(pieces, RULES).rgb
+    assert decode(whole, RULES).rgb != decode(museum.JPEG, RULES).rgb
+
+
+def test_a_grey_profile_is_brought_to_srgb() -> None:
+    data = museum.with_profile(museum.grey_profile(gamma=1.0), museum.GREY, "PNG")
+    linear = pixels(museum.GREY) / 255.0
+    by_hand = 255 * np.where(
+        linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055
+    )
+    assert np.abs(pixels(decode(data, RULES).rgb) - by_hand[..., None]).max() <= 2
+
+
+def test_a_press_profile_decides_how_ink_looks() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    with_profile = museum.with_profile(museum.cmyk_profile(paper_lightness=90), cyan)
+    # That ink is L* = 70, which is Y = 0.4075 (CIE 15), which is 171 in sRGB.
+    assert np.abs(pixels(decode(with_profile, RULES).rgb) - 171).max() <= 2
+    without = museum.save(cyan, "JPEG", quality=95)
+    assert np.abs(pixels(decode(without, RULES).rgb) - (0, 255, 255)).max() <= 2
+
+
+def test_cmyk_without_profile_by_hand() -> None:
+    with opened(museum.CMYK_ADOBE) as plain:
+        cyan, magenta, yellow, black = np.moveaxis(pixels(plain), -1, 0)
+    by_hand = np.stack([(255 - ink) * (255 - black) / 255 for ink in (cyan, magenta, yellow)], -1)
+    assert np.abs(pixels(decode(museum.CMYK_ADOBE, RULES).rgb) - by_hand).max() <= 1
+    assert np.array_equal(
+        pixels(decode(museum.READABLE["jpeg_cmyk_without_adobe_marker"], RULES).rgb),
+        pixels(decode(museum.CMYK_ADOBE, RULES).rgb),
+    )
+
+
+@pytest.mark.parametrize("primaries", [museum.SRGB_PRIMARIES])
+def test_a_profile_that_does_nothing_costs_nothing(primaries: tuple) -> None:
+    from PIL import ImageCms
+
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert colour._transform(own, "RGB") is None
+    assert colour._transform(museum.rgb_profile(), "RGB") is not None
+    assert colour._transform(museum.rgb_profile(primaries, gamma=2.2), "RGB") is not None
+    data = museum.with_profile(own)
+    with opened(data) as plain:
+        assert np.array_equal(pixels(plain), pixels(decode(data, RULES).rgb))
+
+
+def test_the_transforms_kept_are_few() -> None:
+    for step in range(colour._MAX_TRANSFORMS + 10):
+        colour._transform(museum.rgb_profile(gamma=1.0 + step / 100), "RGB")
+    assert len(colour._transforms) == colour._MAX_TRANSFORMS
+
+
+# Alpha and depth --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", museum.TRANSPARENT)
+def test_alpha_is_put_on_white(name: str) -> None:
+    data = museum.TRANSPARENT[name]
+    with opened(data) as plain:
+        rgba = pixels(plain.convert("RGBA"))
+    colours, alpha = rgba[..., :3], rgba[..., 3:]
+    assert alpha.min() < 100
+    by_hand = np.floor((colours * alpha + 255 * (255 - alpha)) / 255 + 0.5)
+    assert np.abs(pixels(decode(data, RULES).rgb) - by_hand).max() <= 1
+
+
+@pytest.mark.parametrize("bit_depth", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_level_is_named_in_the_files_depth(bit_depth: int) -> None:
+    most = (1 << bit_depth) - 1
+    levels = (np.arange(64).reshape(8, 8) % min(most + 1, 64)).astype(np.uint16)
+    data = museum.png_of_levels(
+        levels,
+        bit_depth,
+        0,
+        before=(museum.chunk(b"tRNS", struct.pack(">H", 1)),),
+        size=(8, 8),
+    )
+    shown = levels.astype(int) >> 8 if bit_depth == 16 else levels.astype(int) * 255 // most
+    by_hand = np.where(levels == 1, 255, shown)
+    assert np.array_equal(pixels(decode(data, RULES).rgb), np.stack([by_hand] * 3, -1))
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_a_transparent_colour_is_named_in_the_files_depth(bit_depth: int) -> None:
+    scale = 257 if bit_depth == 16 else 1
+    levels = museum.draw().astype(np.uint16) * scale
+    named = levels[0, 0]
+    data = museum.png_of_levels(
+        levels.reshape(museum.HEIGHT, -1),
+        bit_depth,
+        2,
+        before=(museum.chunk(b"tRNS", struct.pack(">3H", *named)),),
+    )
+    by_hand = museum.draw().astype(int)
+    by_hand[(levels == named).all(-1)] = 255
+    assert np.array_equal(pixels(decode(data, RULES).rgb), by_hand)
+
+
+# Orientation ------------------------------------------------------------------------------------
+
+TURNED = {
+    # EXIF 2.32: where row 0 and column 0 of the coded picture are seen.
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("format", FORMATS)
+def test_pictures_are_turned_as_they_are_displayed(format: str, orientation: int) -> None:
+    turned, plain = {
+        "jpeg": (museum.jpeg_turned(orientation), museum.JPEG),
+        "png": (museum.png_turned(orientation), museum.PNG),
+        "webp": (museum.webp_turned(orientation), museum.WEBP),
+    }[format]
+    decoded = decode(turned, RULES)
+    expected = TURNED[orientation](pixels(decode(plain, RULES).rgb))
+    assert np.array_equal(pixels(decoded.rgb), expected)
+    assert (decoded.height, decoded.width) == expected.shape[:2]
+
+
+def test_orientation_is_read_in_both_byte_orders() -> None:
+    little = decode(museum.jpeg_turned(6, big_endian=False), RULES)
+    assert little.rgb == decode(museum.jpeg_turned(6), RULES).rgb
+    assert (little.width, little.height) == (museum.HEIGHT, museum.WIDTH)
+
+
+def test_of_an_animation_the_still_picture_counts() -> None:
+    for name in ("png_animated", "webp_animated"):
+        decoded = decode(museum.READABLE[name], RULES)
+        assert np.array_equal(pixels(decoded.rgb), museum.draw()), name
+
+
+# What is stored ---------------------------------------------------------------------------------
+
+SIZES = [(64, 64), (640, 480), (480, 640), (63, 65), (1, 1), (3, 2), (1000, 7), (7, 1000), (1, 500)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_border_is_always_the_square_with_the_picture_in_the_middle(size: tuple[int, int]) -> None:
+    width, height = size
+    black = decoded_of(np.zeros((height, width, 3), np.uint8))
+    stored = store(black, b"", RULES)
+    assert (stored.width, stored.height, stored.extension) == (64, 64, "jpg")
+    with opened(stored.data) as copy:
+        assert (copy.size, copy.format, copy.mode) == ((64, 64), "JPEG", "RGB")
+    drawn = pixels(image._resize(black.rgb, RULES))[..., 0] < 128
+    inside_width = max(1, round(64 * width / max(size)))
+    inside_height = max(1, round(64 * height / max(size)))
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    assert (len(columns), len(rows)) == (inside_width, inside_height)
+    assert columns[0] == (64 - inside_width) // 2
+    assert rows[0] == (64 - inside_height) // 2
+    assert drawn.sum() == inside_width * inside_height
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((640, 480), (85, 64)),
+        ((480, 640), (64, 85)),
+        ((10, 10), (64, 64)),
+        ((128, 193), (64, 97)),  # 96.5 is rounded half up
+        ((3, 1), (192, 64)),
+    ],
+)
+def test_keep_ratio_makes_the_short_side_right(
+    size: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    stored = store(
+        decoded_of(np.zeros((size[1], size[0], 3), np.uint8)), b"", rules(resize="keep-ratio")
+    )
+    assert (stored.width, stored.height) == expected
+    with opened(stored.data) as copy:
+        assert copy.size == expected
+
+
+def test_center_crop_is_the_middle_square() -> None:
+    picture = np.random.default_rng(5).integers(0, 256, (60, 180, 3)).astype(np.uint8)
+    shown = image._resize(decoded_of(picture).rgb, rules(resize="center-crop"))
+    whole = Image.fromarray(picture).resize((192, 64), Image.Resampling.LANCZOS)
+    assert np.array_equal(pixels(shown), pixels(whole)[:, 64:128])
+    stored = store(decoded_of(picture), b"", rules(resize="center-crop"))
+    assert (stored.width, stored.height) == (64, 64)
+
+
+def test_a_ribbon_that_would_grow_too_long_is_dropped_before_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ribbon = museum.save(Image.new("RGB", (1, 10_000)), "PNG")
+    decoded = decode(ribbon, RULES)
+    assert (store(decoded, ribbon, RULES).width, decoded.height) == (64, 10_000)
+    assert store(decoded, ribbon, rules(resize="center-crop")).height == 64
+    monkeypatch.setattr(image, "_render", lambda _: pytest.fail("decoded"))
+    with pytest.raises(DataError) as caught:
+        decode(ribbon, rules(resize="keep-ratio"))
+    assert caught.value.drop == Drop.ASPECT
+
+
+@pytest.mark.parametrize("factor", [2, 4.3, 11])
+def test_shrinking_averages_what_it_leaves_out(factor: float) -> None:
+    """Nearest neighbours would be off by tens of levels, fast averaging alone by several."""
+    rng = np.random.default_rng(1)
+    side = int(64 * factor)
+    noise = rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
+    smooth = Image.fromarray(noise).resize((64, 64), Image.Resampling.LANCZOS)
+    shown = image._resize(Image.fromarray(noise), RULES)
+    assert np.abs(pixels(shown) - pixels(smooth)).mean() < 2.5
+
+
+def test_a_stored_copy_has_no_metadata_and_is_the_same_each_time() -> None:
+    for data in museum.PRIVATE.values():
+        stored = store(decode(data, RULES), data, RULES)
+        assert stored == store(decode(data, RULES), data, RULES)
+        markers = [stored.data[at + 1] for at in range(len(stored.data)) if stored.data[at] == 0xFF]
+        assert not {0xE1, 0xE2, 0xED, 0xFE} & set(markers[: markers.index(0xDA)])
+        with opened(stored.data) as copy:
+            assert set(copy.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+SECRETS = (b"secret", b"SecretMaker", struct.pack(">6I", 59, 1, 17, 1, 42, 1), museum.THUMBNAIL)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_without_resizing_metadata_goes_and_not_one_pixel_changes(format: str) -> None:
+    data = museum.PRIVATE[format]
+    assert any(secret in data for secret in SECRETS)
+    keep = rules(resize="none")
+    decoded = decode(data, keep)
+    stored = store(decoded, data, keep)
+    for secret in SECRETS:
+        assert secret not in stored.data
+    assert (stored.width, stored.height) == (museum.HEIGHT, museum.WIDTH)  # turned by EXIF
+    assert stored.extension == {"jpeg": "jpg"}.get(format, format)
+    with opened(data) as before, opened(stored.data) as after:
+        assert np.array_equal(pixels(before), pixels(after))
+        assert after.info["icc_profile"] == museum.rgb_profile()
+        assert dict(after.getexif()) == {0x0112: 6}
+    again = decode(stored.data, keep)
+    assert again.rgb == decoded.rgb
+    assert strip_metadata(stored.data, format) == stored.data
+
+
+@pytest.mark.parametrize("name", [*museum.READABLE, *museum.TRANSPARENT])
+def test_without_resizing_every_readable_file_still_shows_the_same(name: str) -> None:
+    data = {**museum.READABLE, **museum.TRANSPARENT}[name]
+    keep = rules(resize="none")
+    decoded = decode(data, keep)
+    assert decode(store(decoded, data, keep).data, keep).rgb == decoded.rgb
+
+
+@pytest.mark.parametrize(
+    "name", ["jpeg", "jpeg_progressive", "png", "png_palette", "png_animated", "webp_animated"]
+)
+def test_without_resizing_a_file_without_metadata_is_stored_as_received(name: str) -> None:
+    data = museum.READABLE[name]
+    keep = rules(resize="none")
+    assert store(decode(data, keep), data, keep).data == data
+
+
+# The rules --------------------------------------------------------------------------------------
+
+
+def test_the_recipes_rules_are_accepted() -> None:
+    recipe = load_recipe("laion400m")
+    ImageRules(
+        min_bytes=recipe.min_image_bytes,
+        max_pixels=recipe.max_pixels,
+        formats=recipe.formats,
+        size_px=recipe.image_size_px,
+        resize=recipe.resize,
+        jpeg_quality=recipe.jpeg_quality,
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"min_bytes": -1},
+        {"max_pixels": 0},
+        {"formats": ()},
+        {"formats": ("gif",)},
+        {"size_px": 0},
+        {"size_px": 70_000},
+        {"resize": "stretch"},
+        {"jpeg_quality": 0},
+        {"jpeg_quality": 101},
+    ],
+    ids=str,
+)
+def test_a_bad_rule_is_refused(change: dict) -> None:
+    with pytest.raises(ConfigError, match="use"):
+        rules(**change)
+
+
+def test_names_of_formats_are_images_or_not() -> None:
+    assert set(FORMATS) <= IMAGES
+    assert sniff(b"") is None
+    assert sniff(b"\xef\xbb\xbf \n<SVG width='1'>") == "svg"
+    assert sniff(b"<rss><channel>") is None
+
+
+# Any bytes --------------------------------------------------------------------------------------
+
+SMALL = [
+    data for data in {**museum.READABLE, **museum.TRANSPARENT}.values() if len(data) < 4000
+]  # fmt: skip
+
+
+def must_decode_or_drop(data: bytes, resize: str = "border") -> None:
+    these = rules(resize=resize, max_pixels=1_000_000)
+    try:
+        decoded = decode(data, these)
+    except DataError:
+        return
+    stored = store(decoded, data, these)
+    with opened(stored.data) as copy:
+        copy.load()
+        if resize == "none":
+            assert {copy.size, copy.size[::-1]} >= {(stored.width, stored.height)}
+        else:
+            assert copy.size == (stored.width, stored.height)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=300, deadline=None)
+def test_any_bytes_decode_or_are_dropped(data: bytes) -> None:
+    for start in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x40\0\0\0WEBP"):
+        must_decode_or_drop(start + data)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from(SMALL)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data) - 1))
+        kind = draw(st.sampled_from(["flip", "set", "cut", "repeat", "insert"]))
+        if kind == "flip":
+            data[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "set":
+            data[at] = draw(st.integers(0, 255))
+        elif kind == "cut":
+            del data[at : at + draw(st.integers(1, 40))]
+            data = data or bytearray(b"\0")
+        elif kind == "repeat":
+            data[at:at] = data[at : at + draw(st.integers(1, 40))]
+        else:
+            data[at:at] = draw(st.binary(min_size=1, max_size=8))
+    return bytes(data)
+
+
+@given(damaged(), st.sampled_from(["border", "none"]))
+@settings(max_examples=600, deadline=None)
+def test_any_damage_decodes_or_is_dropped(data: bytes, resize: str) -> None:
+    must_decode_or_drop(data, resize)
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 80), st.sampled_from(RESIZE_MODES))
+@settings(max_examples=60, deadline=None)
+def test_whatever_the_shape_the_copy_has_the_size_it_says(
+    width: int, height: int, size_px: int, resize: str
+) -> None:
+    these = rules(size_px=size_px, resize=resize)
+    received = museum.save(Image.new("RGB", (width, height), (9, 99, 199)), "PNG")
+    stored = store(decode(received, these), received, these)
+    with opened(stored.data) as copy:
+        assert copy.size == (stored.width, stored.height)
+    if resize in ("border", "center-crop"):
+        assert copy.size == (size_px, size_px)
+    elif resize == "keep-ratio":
+        assert min(copy.size) == size_px
+    else:
+        assert (stored.data, copy.size) == (received, (width, height))
+
+
+def test_many_threads_get_what_one_gets() -> None:
+    files = [museum.with_profile(museum.rgb_profile(gamma=1 + n / 10)) for n in range(8)]
+    files += [museum.WEBP, museum.PNG, museum.READABLE["jpeg_cmyk_of_adobe"]]
+    alone = [store(decode(data, RULES), data, RULES).data for data in files]
+    colour._transforms.clear()
+    start = threading.Barrier(4)
+
+    def all_of_them(_: int) -> list[bytes]:
+        start.wait(timeout=30)
+        return [store(decode(data, RULES), data, RULES).data for data in files]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(all_of_them, range(4))) == [alone] * 4
