@@ -1,0 +1,93 @@
+"""Sort and join more rows than fit in memory: DuckDB, told how much it may have."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import pyarrow as pa
+
+from webpairs.errors import RunError
+
+BATCH_ROWS: Final = 16_384
+"""Rows handed over at a time: about 5 MB of candidates."""
+
+_DUCKDB_SHARE: Final = 0.5
+"""Part of the memory that DuckDB may plan with. Its limit is not the whole of RSS: allocator
+slack, arrow batches on the way in and out and the interpreter come on top (measured by
+`benchmarks/dedupe.py`)."""
+_LEAST_DUCKDB_BYTES: Final = 100_000_000
+"""Below this DuckDB cannot sort wide rows at all, whatever it may spill."""
+
+
+@contextmanager
+def open_duckdb(
+    temporary: Path, *, memory_bytes: int, threads: int
+) -> Generator[duckdb.DuckDBPyConnection]:
+    """Yield a connection that spills to the folder `temporary`, which is removed afterwards.
+
+    Raises RunError, naming the fix, when memory or disk do not suffice.
+    """
+    # What a killed process left under the same name goes first.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        with _explain_shortage(temporary, memory_bytes):
+            connection = duckdb.connect(
+                config={
+                    "memory_limit": f"{duckdb_bytes(memory_bytes)}B",
+                    "threads": threads,
+                    "temp_directory": str(temporary),
+                    # Order is asked for where it matters; keeping it elsewhere costs memory.
+                    "preserve_insertion_order": False,
+                    # A build works without a network: nothing is fetched behind the user's back.
+                    "autoinstall_known_extensions": False,
+                    "autoload_known_extensions": False,
+                }
+            )
+            try:
+                yield connection
+            finally:
+                connection.close()
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def duckdb_bytes(memory_bytes: int) -> int:
+    """Return how many of a process's `memory_bytes` DuckDB may plan with."""
+    return max(_LEAST_DUCKDB_BYTES, int(memory_bytes * _DUCKDB_SHARE))
+
+
+def stream(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a query in batches of at most `BATCH_ROWS`, never all at once."""
+    yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+
+@contextmanager
+def _explain_shortage(temporary: Path, memory_bytes: int) -> Generator[None]:
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise RunError(
+            f"sorting ran out of its {memory_bytes / 1e6:,.0f} MB of memory or of disk at "
+            f"{temporary.parent}: raise --max-memory, lower --workers or free disk there "
+            f"({_first_line(error)})"
+        ) from error
+    except duckdb.IOException as error:
+        raise RunError(
+            f"cannot read or spill rows at {temporary.parent}: free disk there or raise "
+            f"--max-memory ({_first_line(error)})"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RunError(f"the disk is full at {temporary.parent}: free some and go on") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
