@@ -134,6 +134,7 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
             run.extract(inputs, recipe, archive=True, folder=run.work / "candidates")
             cut = run.dedupe(options)
             run.build_shards(inputs, recipe, model, threshold, cut, options.shard_size)
+            remove_leftovers(out)  # of workers that the system killed on the way
             finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
         else:
             progress.say(f"{out} was finished before: nothing left to do")
