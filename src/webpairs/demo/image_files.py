@@ -87,8 +87,9 @@ def truncated(file: bytes) -> bytes:
 
 
 def scrambled_jpeg(file: bytes) -> bytes:
-    """Return a JPEG of which only the magic bytes are left: no decoder reads it."""
-    return file[:4] + b"\xaa" * (len(file) - 4)
+    """Return a JPEG whose first Huffman table was overwritten: no decoder reads it."""
+    start = file.index(b"\xff\xc4") + 4  # behind the marker and the length (T.81, B.2.4.2)
+    return file[:start] + b"\xff" * 16 + file[start + 16 :]
 
 
 def huge_png() -> bytes:

@@ -81,19 +81,20 @@ _LICENCES: Final = (
 )
 
 _OPT_OUTS: Final = (
-    OptOut("meta", "robots", "noai"),
-    OptOut("header", "X-Robots-Tag", "noimageai"),
-    OptOut("meta", "robots", "index, follow, noimageindex"),
-    OptOut("header", "tdm-reservation", "1"),
-    OptOut("meta", "tdm-reservation", "1"),
-    OptOut("header", "X-Robots-Tag", "noai, noimageai"),
-    OptOut("meta", "ROBOTS", "NONE"),
+    OptOut("meta", "robots", "noai", "robots-meta:noai"),
+    OptOut("header", "X-Robots-Tag", "noimageai", "x-robots-tag:noimageai"),
+    OptOut("meta", "robots", "index, follow, noimageindex", "robots-meta:noimageindex"),
+    OptOut("header", "tdm-reservation", "1", "tdm-reservation-header"),
+    OptOut("meta", "tdm-reservation", "1", "tdm-reservation-meta"),
+    OptOut("header", "X-Robots-Tag", "noimageai, noai", "x-robots-tag:noai"),
+    OptOut("meta", "ROBOTS", "NONE", "robots-meta:none"),
+    OptOut("header", "X-Robots-Tag", "noml", "x-robots-tag:noml"),
 )
 _NO_OPT_OUTS: Final = (
     OptOut("meta", "robots", "index, follow, max-image-preview:none"),
     OptOut("header", "tdm-reservation", "0"),
     OptOut("meta", "robots", "noarchive"),
-    OptOut("header", "X-Robots-Tag", "all"),
+    OptOut("header", "X-Robots-Tag", "otherbot: noai"),
 )
 
 # Sentences that are clearly of another language.
@@ -123,7 +124,7 @@ _ACCENTED: Final = (
     "The façade of the church, and the market in front of it",
 )
 
-_SHORT: Final = ("logo", "pic", "a", "1/4", "©", "\u00a0x\u00a0", "   ", "a\n\n   b")
+_SHORT: Final = ("logo", "pic", "a", "1/4", "©", "\u00a0x\u00a0", "a\n\n   b")
 _UNWANTED: Final = (
     "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
     "/static/spinner.gif",
@@ -193,7 +194,7 @@ class Candidate:
     copies: int = 1
     """How often the page crawl holds this URL with this text; 0 for a `duplicate`."""
     opt_out: str | None = None
-    """The signal's name and value, on the page that opts out."""
+    """The signal by which this page opts out, as a build names it."""
     license_id: str | None = None
     license_where: str | None = None
     width_px: int = 0
@@ -287,6 +288,7 @@ class _Maker:
         self._used: set[tuple[str, str]] = set()
         self._changing: set[str] = set()
         self._num_urls = 0
+        self._num_accented = 0
         # No two pages have the same date, so that the oldest copy of a candidate is one page's.
         minutes = rng.sample(range(_CRAWL_MINUTES), num_pages)
         self._dates = [_FIRST_DATE + timedelta(minutes=minute) for minute in minutes]
@@ -422,7 +424,7 @@ class _Maker:
     def _add_silent(self, draft: _Draft) -> None:
         """Show a picture without a text: no candidate."""
         src = self._written(draft, self._seen_url(draft))
-        draft.images.append(Img(src, self._rng.choice((None, ""))))
+        draft.images.append(Img(src, self._rng.choice((None, "", " ", "\u00a0"))))
 
     def _add_noisy(self, draft: _Draft) -> None:
         """Write a true text as careless authors and editors do."""
@@ -443,8 +445,9 @@ class _Maker:
     def _add_accented(self, draft: _Draft) -> None:
         picture = self._new_picture(draft)
         text = self._rng.choice(_ACCENTED)
-        mojibake = text.encode().decode("windows-1252")
-        alt = self._rng.choice((text, mojibake))
+        # Every other one was decoded by the wrong charset before it came into the page.
+        self._num_accented += 1
+        alt = text.encode().decode("windows-1252") if self._num_accented % 2 else text
         self._add(draft, picture, text, "accented", alt=alt)
 
     def _add_changing(self, draft: _Draft) -> None:
@@ -537,7 +540,7 @@ class _Maker:
                 page_url=draft.url,
                 page_date=draft.date.isoformat(),
                 position=len(draft.images) - 1,
-                opt_out=None if opt_out is None else f"{opt_out.name}: {opt_out.value}",
+                opt_out=None if opt_out is None else opt_out.signal,
                 license_id=None if licence is None else licence.spdx,
                 license_where=None if licence is None else licence.where,
             )

@@ -81,6 +81,8 @@ class OptOut:
     """`meta` or `header`."""
     name: str
     value: str
+    signal: str = ""
+    """How a build names it; empty for a look-alike that opts nothing out."""
 
 
 @dataclass(frozen=True, slots=True)
