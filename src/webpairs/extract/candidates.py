@@ -77,7 +77,7 @@ class CandidateWriter:
     ) -> None:
         self._path = Path(path)
         self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
-        self._rules = rules
+        self.rules = rules
         self._stats = stats
         self._max_rows = max(1, max_rows_in_memory)
         self._any_language = ANY_LANGUAGE in rules.languages
@@ -174,7 +174,7 @@ class CandidateWriter:
         """Turn the rows at hand into a table of those that pass the rules."""
         if not self._urls:
             return
-        rules, drop = self._rules, self._stats.drop
+        rules, drop = self.rules, self._stats.drop
         texts = clean_texts(self._texts)
         urls: list[str] = []
         rows: list[int] = []

@@ -1,0 +1,159 @@
+"""Find the records of a WAT file that may hold an image, in memory that does not grow.
+
+Records lie in a buffer of decompressed bytes and are found by Content-Length. One that does not
+end where it says is counted as broken, and reading goes on at the next line that begins a record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from webpairs.errors import Drop
+from webpairs.extract.gunzip import GunzipReader
+from webpairs.extract.page import ExtractStats
+
+MAX_RECORD_BYTES: Final = 32 << 20
+"""A longer record is broken: Common Crawl cuts pages at 5 MiB, whose links take a few times that."""
+
+_BLOCK_BYTES: Final = 1 << 20
+_MAX_HEADER_BYTES: Final = 1 << 16
+
+_LENGTH: Final = b"\r\nContent-Length: "
+_BEGINNING: Final = re.compile(rb"WARC/[0-9]\.[0-9]+\r?\n[A-Za-z]")
+"""Begins a record, and cannot stand inside JSON, where a line end is escaped."""
+_MAX_BEGINNING_BYTES: Final = 16
+_LENGTH_OF_ANY_FORM: Final = re.compile(rb"\n[ \t]*content-length[ \t]*:[ \t]*([0-9]+)", re.I)
+_MAX_DIGITS: Final = 15
+
+_BRACE: Final = ord("}")
+
+# What `_locate` says instead of where a record's body starts.
+_INCOMPLETE: Final = -1
+_BROKEN: Final = -2
+
+
+class _Buffer:
+    """Hold a stretch of the decompressed file; `data[:held]` is filled."""
+
+    def __init__(self, reader: GunzipReader) -> None:
+        self._reader = reader
+        self.data = bytearray(4 * _BLOCK_BYTES)
+        self.held = 0
+        self.passed = 0
+        """Bytes of the file before `data`."""
+        self.more = True
+
+    def fill(self, at: int) -> int:
+        """Read another block, dropping what lies before `at`; return where that is now."""
+        data = self.data
+        if self.held + _BLOCK_BYTES > len(data):
+            left = data[at : self.held]
+            data[: len(left)] = left
+            self.passed += at
+            self.held = len(left)
+            at = 0
+            if self.held + _BLOCK_BYTES > len(data):
+                data.extend(bytes(len(data)))
+        with memoryview(data) as view:
+            num = self._reader.readinto(view[self.held : self.held + _BLOCK_BYTES])
+        self.held += num
+        self.more = num > 0
+        return at
+
+
+def read_wat_records(file: BinaryIO, name: str, stats: ExtractStats) -> Iterator[tuple[int, bytes]]:
+    """Yield offset, in the decompressed file, and body of each JSON record that may have an image.
+
+    Counts all records, and pages without an image, into `stats`; adds a warning about a file that
+    ends early or is damaged. Never raises on any bytes; OSError when the file cannot be read.
+    """
+    reader = GunzipReader(file)
+    buffer = _Buffer(reader)
+    data, held = buffer.data, 0
+    at = num_broken = 0
+    lost = cut = False  # whether we look for the next beginning; whether the file's end is missing
+    while True:
+        if lost:
+            following = _BEGINNING.search(data, at, held)
+            if following is None and buffer.more:
+                at = buffer.fill(max(at, held - _MAX_BEGINNING_BYTES))
+                held = buffer.held
+                continue
+            num_broken += following is not None or not cut
+            if following is None:
+                break
+            at = following.start()
+            lost = cut = False
+        while at < held and data[at] in b"\r\n":
+            at += 1
+        start, end = _locate(data, at, held)
+        if start > 0 and (end < held or (end == held and not buffer.more)):
+            if end == held or data[end] in b"\r\n":
+                stats.records += 1
+                if data.find(b"IMG@", start, end) >= 0 or data[end - 1] != _BRACE:
+                    # An odd end may be broken JSON: the parser will tell.
+                    if data.find(b"application/json", at, start) >= 0:
+                        yield buffer.passed + at, _copy(data, start, end)
+                elif data.find(b'"HTML-Metadata"', start, end) >= 0:
+                    stats.pages += 1
+                at = end
+                continue
+        elif buffer.more and start != _BROKEN and end - start <= MAX_RECORD_BYTES:
+            at = buffer.fill(at)
+            held = buffer.held
+            continue
+        elif at == held and not buffer.more:
+            break
+        else:
+            cut = start != _BROKEN and end - start <= MAX_RECORD_BYTES
+        # What begins here does not end where it says.
+        at += 1
+        lost = True
+    stats.bytes_read += file.tell()
+    stats.drop(Drop.RECORD_BROKEN, max(num_broken, reader.num_broken))
+    if cut or reader.cut:
+        stats.warnings.append(
+            f"{name}: ends inside a record: {stats.records} records were read, fetch it again"
+        )
+    elif reader.num_broken:
+        stats.warnings.append(
+            f"{name}: {reader.num_broken} damaged gzip members were passed over, fetch it again"
+        )
+
+
+def _locate(data: bytearray, at: int, held: int) -> tuple[int, int]:
+    """Return where the body of the record at `at` starts and ends; the end may not be held yet.
+
+    Instead of a start, `_INCOMPLETE` when the header's end is not held, `_BROKEN` when what is
+    there is no record.
+    """
+    if not data.startswith(b"WARC/", at):
+        incomplete = held - at < len(b"WARC/") and b"WARC/".startswith(data[at:held])
+        return (_INCOMPLETE if incomplete else _BROKEN), 0
+    header_end = data.find(b"\r\n\r\n", at, held)
+    length_at = data.find(_LENGTH, at, header_end) if header_end >= 0 else -1
+    if length_at >= 0:
+        digits = data[length_at + len(_LENGTH) : data.find(b"\r", length_at + 2, header_end + 1)]
+        if digits.isdigit() and len(digits) <= _MAX_DIGITS:
+            return header_end + 4, header_end + 4 + int(digits)
+    return _locate_any_form(data, at, held)
+
+
+def _locate_any_form(data: bytearray, at: int, held: int) -> tuple[int, int]:
+    """Do as `_locate` for headers in other spellings and with bare line feeds."""
+    ends = [(data.find(blank, at, held), len(blank)) for blank in (b"\r\n\r\n", b"\n\n")]
+    ends = [(end, size) for end, size in ends if end >= 0]
+    if not ends:
+        return (_INCOMPLETE if held - at <= _MAX_HEADER_BYTES else _BROKEN), 0
+    header_end, size = min(ends)
+    length = _LENGTH_OF_ANY_FORM.search(data, at, header_end)
+    if length is None or len(length[1]) > _MAX_DIGITS:
+        return _BROKEN, 0
+    return header_end + size, header_end + size + int(length[1])
+
+
+def _copy(data: bytearray, start: int, end: int) -> bytes:
+    with memoryview(data) as view:
+        return bytes(view[start:end])
