@@ -52,6 +52,11 @@ def write_json(path: Path, value: object) -> None:
     sync(path.parent)
 
 
+def is_leftover(path: Path) -> bool:
+    """Say whether `path` is a temporary name, of a process that works or was killed."""
+    return path.name.startswith(_TEMPORARY)
+
+
 def remove_leftovers(folder: Path) -> int:
     """Remove what killed processes left under temporary names in `folder`, at any depth."""
     num_removed = 0

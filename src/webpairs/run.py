@@ -7,12 +7,13 @@ any kind of stop, goes on where the run was.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +40,7 @@ from webpairs.engine.local import run_units
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
-from webpairs.files import remove_leftovers, write_json
+from webpairs.files import is_leftover, remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs
@@ -51,6 +52,10 @@ from webpairs.shard import Keys, ShardFiles
 
 BYTES_A_ROW: Final = 1_500
 """A candidate waiting in extract's columns, with its index row."""
+_MENDABLE: Final = frozenset(
+    (errno.EACCES, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EROFS)
+)
+"""What a machine may refuse in the middle of a run and its user can mend."""
 IMAGES_SUFFIX: Final = ".images.parquet"
 RUN_FOLDER: Final = frozenset(
     (".lock", "manifest.json", "candidates", "drops", "embeddings", "images", "metadata", "stats")
@@ -98,7 +103,7 @@ class CoordinatorLink:
         assert self._model is not None
         return self._model.embed_texts(texts)
 
-    def report(self, counts: Mapping[str, int]) -> None:
+    def report(self, counts: Mapping[str, float]) -> None:
         """Pass counts on to the progress shown."""
         self._progress.add(counts)
 
@@ -112,20 +117,24 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
     """
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()
+    threshold = _threshold(recipe, options.threshold)
     inputs = find_inputs(options.inputs)
-    out = _checked_out(options.out, options.inputs)
     if options.images == "archive" and not any(one.kind == "warc" for one in inputs):
         raise ConfigError(
             f"{inputs[0].path} is a WAT, which names images but holds none: give the WARC files "
             "too, or use webpairs extract to get the candidates alone"
         )
-    threshold = _threshold(recipe, options.threshold)
-    with _locked(out):
+    out = _checked_out(options.out, options.inputs)
+    with _explained(out), _locked(out):
         model = load_model(recipe.model, progress=True)
         manifest = start_or_resume(
             out,
             new_manifest(
-                "build", options.dataset_options(), inputs, _model_facts(model, threshold)
+                "build",
+                # Naming the model's own threshold is no other dataset.
+                options.dataset_options() | {"threshold": threshold},
+                inputs,
+                _model_facts(model, threshold),
             ),
         )
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
@@ -150,7 +159,7 @@ def extract_candidates(
     recipe = options.resolved_recipe()
     inputs = find_inputs(options.inputs)
     out = _checked_out(options.out, options.inputs)
-    with _locked(out):
+    with _explained(out), _locked(out):
         decisive = {
             name: getattr(recipe, name)
             for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
@@ -326,10 +335,12 @@ class _Run:
             results = run_units(
                 function, [units[position] for position in todo], workers=self._workers, link=link
             )
-            for index, result in results:
-                mark = marks[todo[index]]
-                if not mark.exists():
-                    write_json(mark, asdict(result))
+            # Closed at once, so that workers end before an error is shown.
+            with closing(results):
+                for index, result in results:
+                    mark = marks[todo[index]]
+                    if not mark.exists():
+                        write_json(mark, asdict(result))
 
 
 def _extract(unit: ExtractUnit, link: Link) -> ExtractStats:
@@ -387,13 +398,34 @@ def _checked_out(text: str, arguments: Sequence[str]) -> Path:
         raise ConfigError(f"cannot make --out {text}: {error.strerror}") from error
     if not os.access(out, os.W_OK | os.X_OK):
         raise ConfigError(f"cannot write to --out {text}: check its permissions")
-    strangers = [path.name for path in out.iterdir() if path.name not in RUN_FOLDER]
+    # A run that was killed before it had a manifest leaves a temporary one.
+    strangers = [
+        path.name for path in out.iterdir() if path.name not in RUN_FOLDER and not is_leftover(path)
+    ]
     if strangers and not (out / "manifest.json").exists():
         raise ConfigError(
             f"--out {text} holds other files ({', '.join(sorted(strangers)[:3])}): "
             "name a new or empty folder"
         )
     return out
+
+
+@contextmanager
+def _explained(out: Path) -> Generator[None]:
+    """Turn what the system refuses while writing into a RunError that names the fix."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise RunError(
+                f"the disk is full at {out}: free some space, then run the same line again"
+            ) from error
+        if error.errno in _MENDABLE:
+            where = error.filename or out
+            raise RunError(
+                f"{where}: {error.strerror}: mend this, then run the same line again"
+            ) from error
+        raise
 
 
 @contextmanager

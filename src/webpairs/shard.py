@@ -15,7 +15,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -123,7 +123,9 @@ class ShardWriter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._stack.close()
+        # Closing a tar writes its end, which on a full disk fails as well.
+        with suppress(OSError):
+            self._stack.close()
         for temporary in self._temporary.values():
             temporary.unlink(missing_ok=True)
 
@@ -267,8 +269,12 @@ class _Rows:
 
 def write_npy(path: Path, rows: Iterable[npt.NDArray[np.float16]]) -> None:
     """Write (n, d) float16 embeddings."""
+    stacked = np.stack(list(rows))
+    header = np.lib.format.header_data_from_array_1_0(stacked)
     with path.open("wb") as file:
-        np.save(file, np.stack(list(rows)))
+        np.lib.format.write_array_header_1_0(file, header)
+        # Not np.save, which does not say when the disk is full (its error has no errno).
+        file.write(stacked.data)
 
 
 def _digest(path: Path) -> str:

@@ -28,6 +28,6 @@ class Link(Protocol):
         """Embed n texts as (n, d) float32, L2-normalised."""
         ...
 
-    def report(self, counts: Mapping[str, int]) -> None:
+    def report(self, counts: Mapping[str, float]) -> None:
         """Add `counts` to the progress shown."""
         ...

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, TypeVar
@@ -38,7 +38,7 @@ def run_units(
     *,
     workers: int,
     link: Link,
-) -> Iterator[tuple[int, Result]]:
+) -> Generator[tuple[int, Result]]:
     """Yield (position of the unit, its result) as units finish.
 
     With one worker everything runs in this process, in order. `function` is a function of a module
@@ -49,9 +49,9 @@ def run_units(
         for position, unit in enumerate(units):
             yield position, function(unit, link)
         return
-    pool = _Pool(link, min(workers, len(units)))
+    pool = _Pool(link)
     try:
-        yield from pool.run(function, units)
+        yield from pool.run(function, units, min(workers, len(units)))
     finally:
         pool.stop()
 
@@ -89,15 +89,14 @@ class _Worker:
 
 
 class _Pool:
-    def __init__(self, link: Link, num_workers: int) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
         self._workers: list[_Worker] = []
-        for _ in range(num_workers):
-            self._workers.append(self._start())
 
     def _start(self) -> _Worker:
         worker = _Worker()
-        worker.connection.send(self._link.preprocess)
+        with suppress(OSError):
+            worker.connection.send(self._link.preprocess)
         return worker
 
     def stop(self) -> None:
@@ -107,7 +106,11 @@ class _Pool:
         for worker in self._workers:
             worker.stop(deadline)
 
-    def run(self, function: Callable[[Any, Link], Any], units: Sequence[Any]) -> Iterator[Any]:
+    def run(
+        self, function: Callable[[Any, Link], Any], units: Sequence[Any], num_workers: int
+    ) -> Iterator[Any]:
+        for _ in range(num_workers):
+            self._workers.append(self._start())
         waiting = deque(enumerate(units))
         tries = [0] * len(units)
 
@@ -128,28 +131,31 @@ class _Pool:
             for ready in wait(list(by_connection)):
                 assert isinstance(ready, Connection)
                 worker = by_connection[ready]
+                # Only reading tells of a dead worker: a unit's own OSError must not look like one.
                 try:
                     kind, value = worker.connection.recv()
-                    finished = self._serve(worker, kind, value)
                 except (EOFError, OSError):
                     self._replace(worker, units, waiting, tries, give)
                     continue
-                if finished:
+                if kind == "result":
                     position = worker.position
                     give(worker)
                     yield position, value
+                else:
+                    self._serve(worker, kind, value)
 
-    def _serve(self, worker: _Worker, kind: str, value: Any) -> bool:
-        """Answer one message; return whether it was a unit's result."""
-        if kind == "embed_images":
-            worker.connection.send(self._link.embed_images(value))
-        elif kind == "embed_texts":
-            worker.connection.send(self._link.embed_texts(value))
-        elif kind == "report":
-            self._link.report(value)
-        elif kind == "raise":
+    def _serve(self, worker: _Worker, kind: str, value: Any) -> None:
+        """Answer what a unit asks or tells; raise what it raised."""
+        if kind == "raise":
             raise value
-        return kind == "result"
+        if kind == "report":
+            self._link.report(value)
+            return
+        embed = self._link.embed_images if kind == "embed_images" else self._link.embed_texts
+        answer = embed(value)
+        # A worker that died meanwhile is found when its socket is read.
+        with suppress(OSError):
+            worker.connection.send(answer)
 
     def _replace(
         self,
@@ -178,4 +184,3 @@ class _Pool:
 def _shown(unit: object) -> str:
     text = repr(unit)
     return text if len(text) <= 200 else text[:200] + "..."
-

@@ -33,7 +33,7 @@ class SocketLink:
         """Ask the coordinator's model."""
         return self._ask("embed_texts", list(texts))
 
-    def report(self, counts: Mapping[str, int]) -> None:
+    def report(self, counts: Mapping[str, float]) -> None:
         """Tell the coordinator."""
         with self._lock:
             self._connection.send(("report", dict(counts)))
@@ -61,11 +61,12 @@ def _portable(error: Exception) -> Exception:
     import pickle
     import traceback
 
-    error.add_note("in a worker:\n" + "".join(traceback.format_exception(error)))
+    note = "in a worker:\n" + "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    error.add_note(note)
     return error
 
 
