@@ -428,7 +428,10 @@ DROPPED: dict[str, tuple[bytes, Drop]] = {
         after_soi(JPEG, segment(0xE1, b"Exif\0\0" + exif() + THUMBNAIL))[:-100],
         Drop.TRUNCATED,
     ),
-    "jpeg_cut_and_followed_by_another": (JPEG[:-100] + JPEG, Drop.TRUNCATED),
+    "jpeg_cut_and_followed_by_another": (
+        JPEG[:-100] + JPEG + b"\0" * 70_000 + b"\xff\xd9",
+        Drop.TRUNCATED,
+    ),
     "jpeg_claims_60000x60000": (_claim(JPEG, 60_000, 60_000), Drop.PIXELS),
     "jpeg_claims_no_height": (_claim(JPEG, WIDTH, 0), Drop.UNDECODABLE),
     "jpeg_with_two_frame_headers": (after_soi(JPEG, _FRAME), Drop.UNDECODABLE),

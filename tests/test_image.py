@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from webpairs import colour, image
-from webpairs.container import FORMATS, IMAGES, sniff, strip_metadata
+from webpairs.container import strip_metadata
 from webpairs.errors import ConfigError, DataError, Drop
 from webpairs.image import Decoded, ImageRules, decode, store
 from webpairs.recipes import RESIZE_MODES, load_recipe
+from webpairs.sniff import FORMATS, IMAGES, sniff
 
 
 def rules(**changes: object) -> ImageRules:
@@ -81,6 +82,13 @@ def test_broken_and_foreign_files_are_dropped_for_their_reason(name: str) -> Non
     assert caught.value.detail
 
 
+def test_a_second_frame_header_never_changes_the_size_behind_the_cap() -> None:
+    """Pillow believes the last one before the scan."""
+    data, _ = museum.DROPPED["jpeg_with_two_frame_headers"]
+    with pytest.raises(DataError, match="more than one frame header"):
+        decode(data, RULES)
+
+
 def test_too_few_bytes_come_before_every_other_reason() -> None:
     with pytest.raises(DataError) as caught:
         decode(b"<html>", rules(min_bytes=7))
@@ -120,6 +128,9 @@ CUT = [
 ]  # fmt: skip
 
 
+CUT_SEQUENTIAL = [name for name in CUT if name.startswith("jpeg") and "progressive" not in name]
+
+
 @pytest.mark.parametrize("name", CUT)
 def test_a_file_cut_anywhere_is_dropped(name: str) -> None:
     data = museum.READABLE[name]
@@ -129,7 +140,7 @@ def test_a_file_cut_anywhere_is_dropped(name: str) -> None:
         assert caught.value.drop == (Drop.TRUNCATED if length >= 12 else caught.value.drop)
 
 
-@pytest.mark.parametrize("name", [name for name in CUT if name.startswith("jpeg")])
+@pytest.mark.parametrize("name", CUT_SEQUENTIAL)
 def test_a_jpeg_cut_and_closed_would_be_filled_up_by_pillow(name: str) -> None:
     """Show why the end mark is asked for: with one put on, libjpeg paints the missing part grey."""
     data = museum.READABLE[name]
@@ -424,12 +435,29 @@ def test_without_resizing_every_readable_file_still_shows_the_same(name: str) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["jpeg", "jpeg_progressive", "png", "png_palette", "png_animated", "webp_animated"]
+    "name", ["jpeg", "jpeg_progressive", "png", "png_palette", "webp", "webp_lossless"]
 )
 def test_without_resizing_a_file_without_metadata_is_stored_as_received(name: str) -> None:
     data = museum.READABLE[name]
     keep = rules(resize="none")
     assert store(decode(data, keep), data, keep).data == data
+
+
+@pytest.mark.parametrize("name", ["png_animated", "webp_animated"])
+def test_without_resizing_only_the_frame_that_was_read_is_stored(name: str) -> None:
+    data = museum.READABLE[name]
+    keep = rules(resize="none")
+    with opened(data) as before, opened(store(decode(data, keep), data, keep).data) as after:
+        assert (before.n_frames, after.n_frames) == (2, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in museum.READABLE if "profile" in name])
+def test_without_resizing_a_profile_that_other_readers_stumble_over_goes(name: str) -> None:
+    data = museum.READABLE[name]
+    keep = rules(resize="none")
+    with opened(store(decode(data, keep), data, keep).data) as stored:
+        stored.load()
+        assert len(stored.info.get("icc_profile") or b"") < 1000
 
 
 # The rules --------------------------------------------------------------------------------------

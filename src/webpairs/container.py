@@ -14,9 +14,6 @@ from typing import Final
 
 from webpairs.errors import DataError, Drop
 
-FORMATS: Final = ("jpeg", "png", "webp")
-"""The formats that can be read; every other one that `sniff` names is only named."""
-
 MAX_PROFILE_BYTES: Final = 4 * 1024 * 1024
 """A larger ICC profile is ignored: press profiles reach 3 MB, a compressed one can claim GBs."""
 
@@ -24,79 +21,6 @@ MAX_SCANS: Final = 100
 """A JPEG with more scans is not decoded: each is a pass over the whole picture, so a few KB can
 cost minutes (libjpeg-turbo, report LJT-01-004 section 2, advises a limit and defaults to none).
 Encoders write about ten."""
-
-_PREFIXES: Final = (
-    # WHATWG MIME Sniffing, section 6.1, and each format's own specification.
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"GIF87a", "gif"),
-    (b"GIF89a", "gif"),
-    (b"BM", "bmp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"\0\0\1\0", "ico"),
-    (b"\0\0\2\0", "ico"),
-    (b"\xff\x0a", "jxl"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl"),
-    (b"\0\0\0\x0cjP  \r\n\x87\n", "jp2"),
-    (b"\xff\x4f\xff\x51", "jp2"),
-    (b"8BPS", "psd"),
-    (b"%PDF-", "pdf"),
-    (b"%!PS", "postscript"),
-    (b"PK\3\4", "zip"),
-    (b"\x1f\x8b", "gzip"),
-    (b"\x1aE\xdf\xa3", "webm"),
-    (b"OggS", "ogg"),
-    (b"FWS", "flash"),
-    (b"CWS", "flash"),
-)
-_RIFF_KINDS: Final = {b"WEBP": "webp", b"AVI ": "avi", b"WAVE": "wav"}
-_BRANDS: Final = {
-    # ISO 14496-12 files say what they are in the major brand (AVIF 1.1, section 6; HEIF, annex B).
-    b"avif": "avif",
-    b"avis": "avif",
-    b"heic": "heic",
-    b"heix": "heic",
-    b"hevc": "heic",
-    b"hevx": "heic",
-    b"mif1": "heic",
-    b"msf1": "heic",
-}
-IMAGES: Final = frozenset(
-    {*FORMATS, "gif", "bmp", "tiff", "ico", "jxl", "jp2", "psd", "avif", "heic", "svg"}
-)
-"""What `sniff` can answer that is an image."""
-
-_SVG: Final = re.compile(rb"<svg[\s>]", re.IGNORECASE)
-_HTML: Final = re.compile(
-    rb"<(?:!doctype\s+html|html|head|body|title|script|meta|div|p|a|h1)\b", re.IGNORECASE
-)
-_SNIFFED_BYTES: Final = 1024
-
-
-def sniff(data: bytes) -> str | None:
-    """Name the format by its first bytes, never by URL or Content-Type; None when unknown.
-
-    Images: see `IMAGES`. Others, for messages: html, xml, pdf, zip, mp4 and the like.
-    """
-    for prefix, name in _PREFIXES:
-        if data.startswith(prefix):
-            return name
-    if data[:4] == b"RIFF":
-        return _RIFF_KINDS.get(data[8:12], "riff")
-    if data[4:8] == b"ftyp":
-        return _BRANDS.get(data[8:12], "mp4")
-    head = data[:_SNIFFED_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip()
-    while head.startswith(b"<!--"):
-        head = head.partition(b"-->")[2].lstrip()
-    if head.startswith(b"<"):
-        if _HTML.match(head):
-            return "html"
-        if _SVG.search(head):
-            return "svg"
-        if head.startswith(b"<?xml"):
-            return "xml"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +41,7 @@ class Container:
 
 
 def read_container(data: bytes, format: str) -> Container:
-    """Take the file apart; `format` is one of `FORMATS`, as `sniff` named it.
+    """Take the file apart; `format` is one of `sniff.FORMATS`, as `sniff` named it.
 
     Raise DataError: TRUNCATED when the file stops before its own end mark (JPEG: EOI, PNG: IEND,
     WebP: the length in the RIFF header), whatever pixels are there; UNDECODABLE when its parts
@@ -133,10 +57,11 @@ def read_container(data: bytes, format: str) -> Container:
 def strip_metadata(data: bytes, format: str) -> bytes:
     """Return the file without what is not for display; raise DataError as `read_container` does.
 
-    Coded picture data, colour information (ICC and the like) and animation stay byte for byte;
-    orientation stays, alone in an EXIF block of its own; all other EXIF, XMP, IPTC, comments, text,
-    thumbnails, times, unknown parts and bytes after the end go. A file without any is returned as
-    it came.
+    The coded picture that was read and sound colour information (ICC and the like) stay byte for
+    byte; orientation stays, alone in an EXIF block of its own. All other EXIF, XMP, IPTC, comments,
+    text, times, unknown parts and bytes after the end go, and so do thumbnails, second pictures and
+    all frames of an animation but the first, at which nobody looked. A file without any of these is
+    returned as it came.
     """
     if format == "jpeg":
         return _strip_jpeg(data)
@@ -282,16 +207,19 @@ def _read_jpeg(data: bytes) -> Container:
 
 
 def _join_profile(parts: list[bytes]) -> bytes | None:
-    """Put the profile's pieces in order (ICC.1:2022, annex B.4); None when they do not fit."""
-    parts = sorted(parts, key=lambda part: part[:1])
-    numbers = [part[0] for part in parts if len(part) > 2]
-    if not parts or numbers != list(range(1, parts[0][1] + 1 if len(parts[0]) > 2 else 0)):
+    """Put the profile's pieces in order (ICC.1:2022, annex B.4); None when one is missing."""
+    count = len(parts)
+    parts = sorted(parts)
+    if not 0 < count < 256 or any(
+        part[:2] != bytes([number, count]) for number, part in enumerate(parts, 1)
+    ):
         return None
     profile = b"".join(part[2:] for part in parts)
-    return profile if len(profile) <= MAX_PROFILE_BYTES else None
+    return profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None
 
 
 def _strip_jpeg(data: bytes) -> bytes:
+    container = _read_jpeg(data)
     kept: list[bytes] = []
     has_exif = False
     for marker, start, end in _jpeg_segments(data):
@@ -299,9 +227,8 @@ def _strip_jpeg(data: bytes) -> bytes:
         body = segment[4:]
         if marker == _APP1 and body.startswith(_EXIF) and not has_exif:
             has_exif = True
-            orientation = _read_orientation(body[len(_EXIF) :])
-            if orientation != 1:
-                exif = _EXIF + _exif(orientation)
+            if container.orientation != 1:
+                exif = _EXIF + _exif(container.orientation)
                 kept.append(b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif)
         elif marker == _APP0 and body.startswith(_JFIF):
             # Version, unit and density stay; the thumbnail after them goes.
@@ -310,7 +237,10 @@ def _strip_jpeg(data: bytes) -> bytes:
                 if body[12:] == b"\0\0"
                 else b"\xff\xe0\0\x10" + body[:12].ljust(12, b"\0") + b"\0\0"
             )
-        elif _matters_to_pixels(marker, body) or (marker == _APP2 and body.startswith(_ICC)):
+        elif marker == _APP2 and body.startswith(_ICC):
+            if container.profile is not None:
+                kept.append(segment)
+        elif _matters_to_pixels(marker, body):
             kept.append(segment)
     return b"".join(kept)
 
@@ -319,9 +249,10 @@ def _strip_jpeg(data: bytes) -> bytes:
 
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_PICTURE: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_PNG_DISPLAY: Final = _PNG_PICTURE | {
-    b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI",
-    b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
+# What a reader may use to show them, and how long it is; iCCP is judged by its content.
+_PNG_DISPLAY: Final = {
+    b"cHRM": (32,), b"gAMA": (4,), b"sBIT": (1, 2, 3, 4), b"sRGB": (1,), b"cICP": (4,),
+    b"mDCV": (24,), b"cLLI": (8,), b"bKGD": (1, 2, 6), b"pHYs": (9,),
 }  # fmt: skip
 
 
@@ -343,6 +274,10 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = end
 
 
+def _checksum_holds(data: bytes, start: int, end: int) -> bool:
+    return zlib.crc32(data[start + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+
+
 def _read_png(data: bytes) -> Container:
     kept = [_PNG_SIGNATURE]
     orientation = 0
@@ -362,7 +297,7 @@ def _read_png(data: bytes) -> Container:
         elif kind == b"iCCP" and profile is None:
             profile = _unzip_profile(body)
         if kind in _PNG_PICTURE:
-            if zlib.crc32(data[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            if not _checksum_holds(data, start, end):
                 raise _undecodable(f"checksum of chunk {kind!r} at byte {start} is wrong")
             has_pixels = has_pixels or kind == b"IDAT"
             kept.append(data[start:end])
@@ -401,15 +336,21 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _strip_png(data: bytes) -> bytes:
+    container = _read_png(data)
     kept = [_PNG_SIGNATURE]
-    has_exif = False
+    has_exif = has_profile = False
     for kind, start, end in _png_chunks(data):
         if kind == b"eXIf" and not has_exif:
             has_exif = True
-            orientation = _read_orientation(data[start + 8 : end - 4])
-            if orientation != 1:
-                kept.append(_png_chunk(b"eXIf", _exif(orientation)))
-        elif kind in _PNG_DISPLAY:
+            if container.orientation != 1:
+                kept.append(_png_chunk(b"eXIf", _exif(container.orientation)))
+        elif kind == b"iCCP" and not has_profile:
+            has_profile = True
+            if container.profile is not None and _checksum_holds(data, start, end):
+                kept.append(data[start:end])
+        elif kind in _PNG_PICTURE or (
+            end - start - 12 in _PNG_DISPLAY.get(kind, ()) and _checksum_holds(data, start, end)
+        ):
             kept.append(data[start:end])
     return b"".join(kept)
 
@@ -462,6 +403,7 @@ def _read_webp(data: bytes) -> Container:
     kept: list[bytes] = []
     width = height = orientation = 0
     profile = None
+    is_animated = False
     for kind, start, end in _webp_chunks(data):
         body = data[start + 8 : end]
         if kind in (b"VP8X", b"VP8 ", b"VP8L"):
@@ -472,8 +414,9 @@ def _read_webp(data: bytes) -> Container:
             orientation = _read_orientation(body.removeprefix(_EXIF))
         elif kind == b"ICCP" and profile is None and len(body) <= MAX_PROFILE_BYTES:
             profile = body
-        if kind in _WEBP_PICTURE:
+        if kind in _WEBP_PICTURE and not (kind == b"ANMF" and is_animated):
             kept.append(data[start:end])
+        is_animated = is_animated or kind == b"ANMF"
     if not (width and height):
         raise _undecodable(f"image of {width}x{height}")
     return Container(
@@ -488,15 +431,15 @@ def _read_webp(data: bytes) -> Container:
 
 
 def _strip_webp(data: bytes) -> bytes:
+    container = _read_webp(data)
     kept: list[bytes] = []
-    cleared = _HAS_XMP | _HAS_EXIF
+    has_exif = is_animated = False
     for kind, start, end in _webp_chunks(data):
-        if kind == b"EXIF" and cleared & _HAS_EXIF:
-            orientation = _read_orientation(data[start + 8 : end].removeprefix(_EXIF))
-            if orientation != 1:
-                exif = _exif(orientation)
-                kept.append(b"EXIF" + len(exif).to_bytes(4, "little") + exif)
-                cleared = _HAS_XMP
-        elif kind in _WEBP_PICTURE or kind == b"ICCP":
+        if kind == b"EXIF" and not has_exif and container.orientation != 1:
+            has_exif = True
+            exif = _exif(container.orientation)
+            kept.append(b"EXIF" + len(exif).to_bytes(4, "little") + exif)
+        elif kind == b"ICCP" or (kind in _WEBP_PICTURE and not (kind == b"ANMF" and is_animated)):
             kept.append(data[start:end])
-    return _join_webp(kept, cleared)
+        is_animated = is_animated or kind == b"ANMF"
+    return _join_webp(kept, _HAS_XMP if has_exif else _HAS_XMP | _HAS_EXIF)

@@ -13,9 +13,10 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from webpairs.colour import convert_to_srgb
-from webpairs.container import FORMATS, IMAGES, Container, read_container, sniff, strip_metadata
+from webpairs.container import Container, read_container, strip_metadata
 from webpairs.errors import ConfigError, DataError, Drop
 from webpairs.recipes import RESIZE_MODES
+from webpairs.sniff import FORMATS, IMAGES, sniff
 
 __all__ = ["Decoded", "ImageRules", "Stored", "decode", "sniff", "store"]
 
