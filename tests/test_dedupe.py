@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from candidate_files import read, uid, write_candidates
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,6 @@ from webpairs.dedupe import (
     write_opt_outs,
 )
 from webpairs.errors import RunError
-from webpairs.extract.candidates import BUCKETS_KEY
 from webpairs.spill import open_duckdb
 
 Row = dict[str, Any]
@@ -39,28 +39,11 @@ RULES = DedupeRules(keep_opted_out=False, shard_size=7, limit=None, seed=0)
 MEMORY = 500_000_000
 
 
-def uid(url: str, text: str) -> bytes:
-    return hashlib.blake2b(f"{url}\0{text}".encode(), digest_size=16).digest()
-
-
 def row(number: int, **changes: Any) -> Row:
     url, text = f"http://example.org/{number}.jpg", f"text {number}"
     made: Row = dict.fromkeys(CANDIDATES_SCHEMA.names)
     made |= {"uid": uid(url, text), "url": url, "text": text, "license": "?", "position": 0}
     return made | changes
-
-
-def write_candidates(path: Path, rows: list[Row]) -> str:
-    """Write a candidates file as extract does: a row group per bucket, buckets listed."""
-    buckets = defaultdict[int, list[Row]](list)
-    for made in rows:
-        buckets[made["uid"][0]].append(made)
-    with pq.ParquetWriter(path, CANDIDATES_SCHEMA) as writer:
-        for bucket in sorted(buckets):
-            writer.write_table(pa.Table.from_pylist(buckets[bucket], CANDIDATES_SCHEMA))
-        listed = ",".join(map(str, sorted(buckets)))
-        writer.add_key_value_metadata({BUCKETS_KEY: listed.encode()})
-    return str(path)
 
 
 def run(
@@ -77,11 +60,6 @@ def run(
     for unit in units:
         dedupe_unit(unit)
     return units, cut_shards(units, folder / "unique")
-
-
-def read(cut: Cut) -> list[Row]:
-    tables = [pq.read_table(shard.path) for shard in cut.shards]
-    return pa.concat_tables([UNIQUE_SCHEMA.empty_table(), *tables]).to_pylist()
 
 
 def reference(rows: list[Row], rules: DedupeRules) -> tuple[list[Row], list[Row]]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,7 +29,15 @@ from webpairs.extract.candidates import BUCKETS_KEY, NUM_BUCKETS, bucket_row_gro
 from webpairs.extract.url import url_hash
 from webpairs.files import write_json, write_whole
 from webpairs.schema import CANDIDATES, DROPS, UID, arrow_schema
-from webpairs.spill import BATCH_ROWS, duckdb_bytes, open_duckdb, stream
+from webpairs.spill import (
+    BATCH_ROWS,
+    duckdb_bytes,
+    expose,
+    from_plain,
+    id_words,
+    open_duckdb,
+    stream,
+)
 
 CANDIDATES_SCHEMA: Final = arrow_schema(CANDIDATES)
 COLLAPSED_SCHEMA: Final = CANDIDATES_SCHEMA.append(pa.field("copies", pa.int32(), nullable=False))
@@ -261,7 +268,7 @@ def collapse(rows: pa.Table) -> pa.Table:
     collapsed as they arrive. The least by `_STAYS_FIRST` stays, nulls last; an opt-out on any
     copy holds for all, and of several signals the least is named.
     """
-    words = _words(rows.column("uid"))
+    words = id_words(rows.column("uid"))
     starts_group = np.ones(rows.num_rows, np.bool_)
     starts_group[1:] = (words[1:] != words[:-1]).any(axis=1)
     if starts_group.all():
@@ -306,18 +313,10 @@ def collapse(rows: pa.Table) -> pa.Table:
 def sort_by(
     duck: Any, batches: Iterator[pa.RecordBatch], schema: pa.Schema, key: str
 ) -> Iterator[pa.Table]:
-    """Yield the rows of `batches` sorted by the 16 bytes of column `key`.
-
-    To DuckDB ids are pairs of integers, which it compares without following a pointer, and
-    dates are integers, which it hands back unchanged.
-    """
-    plain = pa.schema(
-        [part for field in schema for part in _plain_fields(field)],
-    )
-    reader = pa.RecordBatchReader.from_batches(plain, (_to_plain(b, plain) for b in batches))
-    duck.register("incoming", reader)
+    """Yield the rows of `batches` sorted by the 16 bytes of column `key`."""
+    expose(duck, "incoming", batches, schema)
     for batch in stream(duck, f"SELECT * FROM incoming ORDER BY {key}_high, {key}_low"):
-        yield _from_plain(batch, schema)
+        yield from_plain(batch, schema)
     duck.unregister("incoming")
 
 
@@ -423,7 +422,7 @@ def _write_ranked(
         pq.ParquetWriter(path, _RANKED_SCHEMA, compression="zstd") as writer,
     ):
         for table in sort_by(duck, ranked(), _RANKED_SCHEMA, "rank"):
-            bucket = _words(table.column("rank"))[:, 0] >> np.uint64(56)
+            bucket = id_words(table.column("rank"))[:, 0] >> np.uint64(56)
             starts = np.flatnonzero(np.diff(bucket, prepend=np.uint64(NUM_BUCKETS)))
             for start, end in zip(starts, [*starts[1:], table.num_rows], strict=True):
                 writer.write_table(table.slice(int(start), int(end - start)))
@@ -449,48 +448,6 @@ def _threads(workers: int) -> int:
     from webpairs.options import resolve_workers
 
     return max(1, resolve_workers(None) // workers)
-
-
-def _words(ids: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
-    """Return 16-byte ids as (n, 2) integers that sort as the bytes do."""
-    array: pa.Array = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    data = np.frombuffer(array.buffers()[1], ">u8", count=2 * len(array), offset=16 * array.offset)
-    return data.reshape(-1, 2).astype(np.uint64)
-
-
-def _plain_fields(field: pa.Field) -> list[pa.Field]:
-    if field.type == UID:
-        return [pa.field(f"{field.name}_{half}", pa.uint64()) for half in ("high", "low")]
-    if pa.types.is_timestamp(field.type):
-        return [pa.field(field.name, pa.int64())]
-    return [pa.field(field.name, field.type)]
-
-
-def _to_plain(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
-    arrays: list[pa.Array] = []
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.type == UID:
-            words = _words(column)
-            arrays += [pa.array(np.ascontiguousarray(words[:, half])) for half in (0, 1)]
-        else:
-            arrays.append(column.cast(plain.field(name).type))
-    return pa.RecordBatch.from_arrays(arrays, schema=plain)
-
-
-def _from_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    arrays: list[pa.Array] = []
-    for field in schema:
-        if field.type == UID:
-            halves = [batch.column(f"{field.name}_{half}").to_numpy() for half in ("high", "low")]
-            packed = np.stack(halves, axis=1).astype(">u8").tobytes()
-            arrays.append(
-                pa.FixedSizeBinaryArray.from_buffers(
-                    UID, batch.num_rows, [None, pa.py_buffer(packed)]
-                )
-            )
-        else:
-            arrays.append(batch.column(field.name).cast(field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _fingerprint(unit: DedupeUnit) -> str:

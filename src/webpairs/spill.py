@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from webpairs.errors import RunError
+from webpairs.schema import UID
 
 BATCH_ROWS: Final = 16_384
 """Rows handed over at a time: about 5 MB of candidates."""
@@ -66,6 +69,61 @@ def duckdb_bytes(memory_bytes: int) -> int:
 def stream(connection: duckdb.DuckDBPyConnection, sql: str) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a query in batches of at most `BATCH_ROWS`, never all at once."""
     yield from connection.sql(sql).to_arrow_reader(BATCH_ROWS)
+
+
+def expose(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    batches: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+) -> None:
+    """Let queries read the stream `batches` of `schema` as table `name`, once.
+
+    To DuckDB ids are pairs of integers (`uid_high`, `uid_low`), which it compares without
+    following a pointer, and dates are integers (milliseconds), which it hands back unchanged.
+    """
+    plain = pa.schema([part for field in schema for part in _plain_fields(field)])
+    reader = pa.RecordBatchReader.from_batches(plain, (_to_plain(b, plain) for b in batches))
+    connection.register(name, reader)
+
+
+def from_plain(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
+    """Return rows of a query as a table of `schema`: what `expose` did, undone."""
+    arrays: list[pa.Array] = []
+    for field in schema:
+        if field.type == UID:
+            halves = [batch.column(f"{field.name}_{half}").to_numpy() for half in ("high", "low")]
+            packed = pa.py_buffer(np.stack(halves, axis=1).astype(">u8").tobytes())
+            arrays.append(pa.FixedSizeBinaryArray.from_buffers(UID, batch.num_rows, [None, packed]))
+        else:
+            arrays.append(batch.column(field.name).cast(field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def id_words(ids: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.uint64]:
+    """Return 16-byte ids as (n, 2) integers that sort as the bytes do."""
+    array: pa.Array = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
+    data = np.frombuffer(array.buffers()[1], ">u8", count=2 * len(array), offset=16 * array.offset)
+    return data.reshape(-1, 2).astype(np.uint64)
+
+
+def _plain_fields(field: pa.Field) -> list[pa.Field]:
+    if field.type == UID:
+        return [pa.field(f"{field.name}_{half}", pa.uint64()) for half in ("high", "low")]
+    if pa.types.is_timestamp(field.type):
+        return [pa.field(field.name, pa.int64())]
+    return [pa.field(field.name, field.type)]
+
+
+def _to_plain(batch: pa.RecordBatch, plain: pa.Schema) -> pa.RecordBatch:
+    arrays: list[pa.Array] = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.type == UID:
+            words = id_words(column)
+            arrays += [pa.array(np.ascontiguousarray(words[:, half])) for half in (0, 1)]
+        else:
+            arrays.append(column.cast(plain.field(name).type))
+    return pa.RecordBatch.from_arrays(arrays, schema=plain)
 
 
 @contextmanager
