@@ -294,6 +294,9 @@ READABLE: dict[str, bytes] = {
     "jpeg_with_profile_cut_short": with_profile(rgb_profile()[:200]),
     "jpeg_with_profile_missing_a_piece": after_soi(JPEG, *profile_pieces(rgb_profile(), 3, skip=2)),
     "jpeg_with_empty_profile_piece": after_soi(JPEG, segment(0xE2, b"ICC_PROFILE\0")),
+    "jpeg_with_300_profile_pieces": after_soi(
+        JPEG, *(segment(0xE2, b"ICC_PROFILE\0" + bytes([n % 256, 44])) for n in range(300))
+    ),
     "jpeg_with_grey_profile_on_colours": with_profile(grey_profile()),
     "jpeg_with_10_mb_profile": after_soi(JPEG, *profile_pieces(rgb_profile() * 20_000, 160)),
     "jpeg_1_pixel": save(RGB.crop((0, 0, 1, 1)), "JPEG"),
@@ -321,6 +324,7 @@ READABLE: dict[str, bytes] = {
     ),
     "png_with_broken_profile": before_idat(PNG, chunk(b"iCCP", b"x\0\0not deflated")),
     "png_with_bad_checksum_of_text": before_idat(PNG, chunk(b"tEXt", b"a\0b")[:-4] + b"oops"),
+    "png_with_bad_checksum_of_gamma": before_idat(PNG, chunk(b"gAMA", b"\0\0\xb1\x8f")[:-1] + b"!"),
     "png_with_many_empty_idat": before_idat(PNG, chunk(b"IDAT") * 1000),
     "png_with_garbage_behind_the_end": PNG + b"garbage",
     "webp": WEBP,
@@ -339,6 +343,7 @@ PILLOW_REFUSES = frozenset(
         "jpeg_with_exif_of_all_ones",
         "jpeg_with_empty_profile_piece",
         "png_with_bad_checksum_of_text",
+        "png_with_bad_checksum_of_gamma",
         "png_with_two_animation_headers",
         "png_with_text_that_inflates_to_20_mb",
         "png_with_profile_that_inflates_to_20_mb",
@@ -482,6 +487,10 @@ DROPPED: dict[str, tuple[bytes, Drop]] = {
     "webp_canvas_smaller_than_frame": (
         riff(vp8x(0, 8, 8), (b"VP8 ", WEBP_BITSTREAM)),
         Drop.UNDECODABLE,
+    ),
+    "webp_canvas_of_8x8_with_frame_that_claims_16000x16000": (
+        riff(vp8x(0, 8, 8), (b"VP8 ", WEBP_BITSTREAM[:6] + b"\x80\x3e" * 2 + WEBP_BITSTREAM[10:])),
+        Drop.PIXELS,
     ),
     "webp_frame_claims_16000x16000": (
         riff((b"VP8 ", WEBP_BITSTREAM[:6] + b"\x80\x3e\x80\x3e" + WEBP_BITSTREAM[10:])),

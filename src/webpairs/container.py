@@ -215,7 +215,7 @@ def _join_profile(parts: list[bytes]) -> bytes | None:
     ):
         return None
     profile = b"".join(part[2:] for part in parts)
-    return profile if 0 < len(profile) <= MAX_PROFILE_BYTES else None
+    return profile if len(profile) <= MAX_PROFILE_BYTES else None
 
 
 def _strip_jpeg(data: bytes) -> bytes:
@@ -324,10 +324,10 @@ def _unzip_profile(body: bytes) -> bytes | None:
         return None
     inflate = zlib.decompressobj()
     try:
-        profile = inflate.decompress(rest[1:], MAX_PROFILE_BYTES + 1)
+        profile = inflate.decompress(rest[1:], MAX_PROFILE_BYTES)
     except zlib.error:
         return None
-    return profile if inflate.eof and len(profile) <= MAX_PROFILE_BYTES else None
+    return profile if inflate.eof else None
 
 
 def _png_chunk(kind: bytes, body: bytes) -> bytes:
