@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import random
+import zlib
 from collections import Counter
+from http.client import HTTPResponse
 from io import BytesIO
 
 import ada_url
+import brotli
 import pytest
 from lxml import html as lxml_html
 from PIL import Image, ImageOps
@@ -24,6 +28,7 @@ from webpairs.demo.little_web import (
     draw_little_web,
     uid_hex,
 )
+from webpairs.demo.page import Answer
 from webpairs.demo.pictures import HARD_ATTRIBUTES, Scene, draw
 from webpairs.errors import DataError, Drop
 from webpairs.extract.text import clean_text
@@ -114,8 +119,8 @@ def test_a_uid_has_one_fate_and_its_oldest_candidate_bears_it(web: LittleWeb) ->
 
 
 def test_an_opt_out_reaches_a_copy_that_has_none(web: LittleWeb) -> None:
-    reached = [c for c in web.truth if c.fate == "opted_out_page" and c.opt_out is None]
-    assert reached
+    silent = {page.url for page in web.pages if not any(s.signal for s in page.signals)}
+    assert [c for c in web.truth if c.fate == "opted_out_page" and c.page_url in silent]
 
 
 def test_html_shows_what_the_truth_tells(web: LittleWeb) -> None:
@@ -165,6 +170,41 @@ def test_charsets_and_transfers_occur(web: LittleWeb) -> None:
     assert len({page.charset for page in web.pages}) == 6
     assert len({page.transfer for page in web.pages}) == 6
     assert any("&eacute;" in page.html() or "&uuml;" in page.html() for page in web.pages)
+
+
+class FakeSocket:
+    """Let the standard library's HTTP client read an answer from memory."""
+
+    def __init__(self, answer: Answer) -> None:
+        head = "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
+        self._data = f"HTTP/1.1 {answer.status} OK\r\n{head}\r\n".encode() + answer.body
+
+    def makefile(self, mode: str) -> BytesIO:
+        return BytesIO(self._data)
+
+
+def test_pages_travel_unharmed(web: LittleWeb) -> None:
+    """What a client decodes, as headers and page tell it to, is the page."""
+    undo = {"gzip": gzip.decompress, "deflate": zlib.decompress, "br": brotli.decompress}
+    for answer in web.answers:
+        if answer.page is None:
+            continue
+        response = HTTPResponse(FakeSocket(answer))
+        response.begin()
+        source = response.read()
+        encoding = response.headers["Content-Encoding"]
+        source = undo[encoding](source) if encoding else source
+        charset, where = answer.page.charset
+        said = response.headers.get_content_charset()
+        assert said == (charset if where == "header" else None)
+        if where in ("meta", "http-equiv"):
+            assert charset.encode() in source[:1024].lower()
+        text = source.decode(charset)
+        assert text.startswith("\ufeff" if where == "bom" else "<!DOCTYPE")
+        tree = lxml_html.fromstring(text.removeprefix("\ufeff"))
+        assert [img.get("alt") for img in tree.iter("img")] == [
+            img.alt for img in answer.page.images
+        ]
 
 
 def test_some_texts_are_mojibake_in_the_page(web: LittleWeb) -> None:

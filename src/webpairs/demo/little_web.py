@@ -194,7 +194,8 @@ class Candidate:
     copies: int = 1
     """How often the page crawl holds this URL with this text; 0 for a `duplicate`."""
     opt_out: str | None = None
-    """The signal by which this page opts out, as a build names it."""
+    """The signal by which a page that shows this candidate opts out, as a build names it; the
+    first by name when several do. A `duplicate` has its own page's."""
     license_id: str | None = None
     license_where: str | None = None
     width_px: int = 0
@@ -558,9 +559,9 @@ class _Maker:
             if candidate.uid and candidate is not equal[0]:
                 candidate = replace(candidate, fate=Drop.DUPLICATE, copies=0)
             elif candidate.uid:
-                opted_out = any(copy.fate == Drop.OPTED_OUT_PAGE for copy in equal)
-                fate = Drop.OPTED_OUT_PAGE if opted_out else candidate.fate
-                candidate = replace(candidate, fate=fate, copies=len(equal))
+                signal = min((copy.opt_out for copy in equal if copy.opt_out), default=None)
+                fate = candidate.fate if signal is None else Drop.OPTED_OUT_PAGE
+                candidate = replace(candidate, fate=fate, copies=len(equal), opt_out=signal)
             settled.append(replace(candidate, fate=str(candidate.fate)))
         return tuple(settled)
 

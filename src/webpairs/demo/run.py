@@ -1,0 +1,80 @@
+"""Run the demo: a little web, its crawl files, a dataset built from them, and how good that is."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from webpairs.demo.score import Score
+from webpairs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from webpairs.progress import RunProgress
+    from webpairs.run import BuildResult
+
+SEED: Final = 0
+NUM_PAGES: Final = 60
+"""About 1,050 candidates, of which a perfect build keeps about 350."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """Say what the demo built, how well, and what its user may type next."""
+
+    build: BuildResult
+    score: Score
+    threshold: float
+    """The similarity from which on samples were kept: the model's own."""
+    next_lines: tuple[str, ...]
+
+
+def run_demo(
+    out: Path, *, workers: int | None = None, progress: RunProgress | None = None
+) -> DemoResult:
+    """Draw the little web into `out/crawl` and build `out/dataset` from it with `tiny`.
+
+    Typed again, it goes on where it was stopped: the same files are drawn. Raises as
+    `build_dataset` does.
+    """
+    from webpairs.demo.crawl_files import write_crawl_files
+    from webpairs.demo.little_web import draw_little_web
+    from webpairs.demo.score import score
+    from webpairs.manifest import read_manifest
+    from webpairs.options import BuildOptions
+    from webpairs.run import build_dataset
+
+    dataset = out / "dataset"
+    if progress is not None:
+        progress.say(f"drawing a little web of {NUM_PAGES} pages into {out / 'crawl'}")
+    web = draw_little_web(SEED, NUM_PAGES)
+    try:
+        files = write_crawl_files(web, out / "crawl")
+    except OSError as error:
+        raise ConfigError(
+            f"--out {out}: {error.strerror} ({error.filename}): name a folder that can be written"
+        ) from error
+    options = BuildOptions(
+        inputs=tuple(map(str, files.warc)), out=str(dataset), model="tiny", workers=workers
+    )
+    build = build_dataset(options, progress)
+    manifest = read_manifest(dataset)
+    assert manifest is not None
+    return DemoResult(
+        build=build,
+        score=score(dataset, web.truth),
+        threshold=manifest["options"]["threshold"],
+        next_lines=_next_lines(out, dataset),
+    )
+
+
+def _next_lines(out: Path, dataset: Path) -> tuple[str, ...]:
+    """Return commands that lead on from the demo."""
+    wat, candidates = out / "crawl" / "wat", out / "candidates"
+    return (
+        f"webpairs status {shlex.quote(str(dataset))}",
+        f"webpairs extract {shlex.quote(str(wat))} --out {shlex.quote(str(candidates))}",
+        f"tar tvf {shlex.quote(str(dataset / 'images' / '00000.tar'))}",
+        "webpairs build YOUR.warc.gz --out DIR",
+    )

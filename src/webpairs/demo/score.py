@@ -1,0 +1,133 @@
+"""Hold a finished run folder against the truth of the little web it was built from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from webpairs.demo.little_web import SAMPLE, Candidate
+from webpairs.errors import Drop
+from webpairs.funnel import read_funnel
+
+NOWHERE = "nowhere"
+"""The fate of a candidate that is neither among the samples nor among the drops of a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surprise:
+    """Name a candidate that ended otherwise than the truth says."""
+
+    uid: str
+    expected: str
+    found: str
+    truth: Candidate | None
+    """None for a candidate that the little web does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Say how well a build found the true texts, and whether all else went as it must."""
+
+    num_true: int
+    """True texts of usable pictures: what a perfect build keeps."""
+    num_true_kept: int
+    num_false_kept: int
+    wrong: tuple[Candidate, ...]
+    """Kept, though the text is not true of the picture."""
+    missed: tuple[Candidate, ...]
+    """True, usable, and not kept."""
+    surprises: tuple[Surprise, ...]
+    """Unique candidates whose fate is not that of the truth, the model's judgement apart."""
+    expected: Counter[str]
+    """Candidates by fate, in the truth."""
+    found: Counter[str]
+    """Candidates by fate, in the run's own counts."""
+
+    @property
+    def precision(self) -> float:
+        """Return the share of the kept samples whose text is true; 1 when none was kept."""
+        num_kept = self.num_true_kept + self.num_false_kept
+        return self.num_true_kept / num_kept if num_kept else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Return the share of the true texts of usable pictures that was kept."""
+        return self.num_true_kept / self.num_true if self.num_true else 1.0
+
+    @property
+    def miscounts(self) -> dict[str, tuple[int, int]]:
+        """Return fate -> (expected, found) where the funnel differs from the truth's.
+
+        The model's judgement apart: samples and `similarity` drops count together.
+        """
+        expected, found = _judged_together(self.expected), _judged_together(self.found)
+        return {
+            fate: (expected[fate], found[fate])
+            for fate in sorted(expected | found)
+            if expected[fate] != found[fate]
+        }
+
+
+def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
+    """Compare the run folder `out` with the truth (`crawl_files.read_truth`) about its input."""
+    first_of = {
+        candidate.uid: candidate
+        for candidate in truth
+        if candidate.uid and candidate.fate != Drop.DUPLICATE
+    }
+    fates = _read_fates(out)
+    surprises = [
+        Surprise(uid, candidate.fate, fates.get(uid, NOWHERE), candidate)
+        for uid, candidate in first_of.items()
+        if _judged(fates.get(uid, NOWHERE)) != _judged(candidate.fate)
+    ]
+    surprises += [
+        Surprise(uid, NOWHERE, fate, None) for uid, fate in fates.items() if uid not in first_of
+    ]
+    kept = {uid for uid, fate in fates.items() if fate == SAMPLE}
+    right = {uid for uid in kept if uid in first_of and first_of[uid].is_true}
+    usable = {uid for uid, candidate in first_of.items() if candidate.fate == SAMPLE}
+    funnel = read_funnel(out)
+    found = Counter({str(drop): num for drop, num in funnel.drops.items() if num})
+    found[SAMPLE] = funnel.samples
+    return Score(
+        num_true=len(usable),
+        num_true_kept=len(right & usable),
+        num_false_kept=len(kept - right),
+        wrong=tuple(first_of[uid] for uid in first_of if uid in kept - right),
+        missed=tuple(first_of[uid] for uid in first_of if uid in usable - kept),
+        surprises=tuple(surprises),
+        expected=Counter(candidate.fate for candidate in truth),
+        found=found,
+    )
+
+
+def _read_fates(out: Path) -> dict[str, str]:
+    """Return the fate of each uid in the run's committed tables (those that have their stats)."""
+    fates: dict[str, str] = {}
+    for stats in sorted((out / "stats").glob("*.json")):
+        metadata = out / "metadata" / f"{stats.stem}.parquet"
+        drops = out / "drops" / f"{stats.stem}.parquet"
+        if metadata.exists():
+            for uid in pq.read_table(metadata, columns=["uid"])["uid"].to_pylist():
+                fates[uid.hex()] = SAMPLE
+        if drops.exists():
+            table = pq.read_table(drops, columns=["uid", "reason"])
+            for row in table.to_pylist():
+                fates[row["uid"].hex()] = row["reason"]
+    return fates
+
+
+def _judged(fate: str) -> str:
+    """Return one name for what only the model's judgement tells apart."""
+    return "judged" if fate in (SAMPLE, Drop.SIMILARITY) else fate
+
+
+def _judged_together(fates: Counter[str]) -> Counter[str]:
+    together: Counter[str] = Counter()
+    for fate, num in fates.items():
+        together[_judged(fate)] += num
+    return together
