@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from filelock import FileLock, Timeout
 from webpairs.archive_join import join_archive
 from webpairs.build import BuildUnit, build_shard
 from webpairs.clip.model import Model, describe_model, load_model
+from webpairs.clip.preprocess import square
 from webpairs.cut import Cut
 from webpairs.dedupe import (
     DedupeRules,
@@ -91,7 +93,9 @@ class CoordinatorLink:
     @property
     def preprocess(self) -> Preprocess:
         """Return the model's preprocessing; stages without a model never ask."""
-        return self._model.preprocess if self._model is not None else _no_model
+        if self._model is None:
+            return _no_model
+        return partial(square, preprocessing=self._model.preprocessing)
 
     def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed with the run's model."""
