@@ -335,6 +335,12 @@ READABLE: dict[str, bytes] = {
     ),
     "webp_with_exif_orientation": webp_turned(8),
     "webp_with_garbage_behind_the_end": WEBP + b"garbage",
+    "webp_with_exif_and_profile_but_no_extended_header": riff(
+        (b"VP8 ", WEBP_BITSTREAM), (b"ICCP", rgb_profile()), (b"EXIF", exif(6))
+    ),
+    "webp_with_profile_first_but_no_extended_header": riff(
+        (b"ICCP", rgb_profile()), (b"VP8 ", WEBP_BITSTREAM)
+    ),
     "webp_with_unknown_chunk": riff((b"VP8 ", WEBP_BITSTREAM), (b"what", b"ever")),
 }
 PILLOW_REFUSES = frozenset(
@@ -345,6 +351,7 @@ PILLOW_REFUSES = frozenset(
         "png_with_bad_checksum_of_text",
         "png_with_bad_checksum_of_gamma",
         "png_with_two_animation_headers",
+        "webp_with_profile_first_but_no_extended_header",
         "png_with_text_that_inflates_to_20_mb",
         "png_with_profile_that_inflates_to_20_mb",
     }

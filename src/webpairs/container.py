@@ -377,6 +377,10 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         position = end
 
 
+def _is_extended(data: bytes) -> bool:
+    return data[12:16] == b"VP8X"
+
+
 def _webp_size(kind: bytes, body: bytes) -> tuple[int, int]:
     """Return width and height that a VP8X, VP8 or VP8L chunk claims (RFC 9649; RFC 6386, 9.1)."""
     if kind == b"VP8X" and len(body) >= 10:
@@ -410,6 +414,8 @@ def _read_webp(data: bytes) -> Container:
             # A header and the frame behind it may claim different sizes: believe the larger.
             claimed = _webp_size(kind, body)
             width, height = max(width, claimed[0]), max(height, claimed[1])
+        elif not _is_extended(data):
+            pass  # such a file has no profile and no EXIF, whatever it holds
         elif kind == b"EXIF" and not orientation:
             orientation = _read_orientation(body.removeprefix(_EXIF))
         elif kind == b"ICCP" and profile is None and len(body) <= MAX_PROFILE_BYTES:
@@ -439,7 +445,9 @@ def _strip_webp(data: bytes) -> bytes:
             has_exif = True
             exif = _exif(container.orientation)
             kept.append(b"EXIF" + len(exif).to_bytes(4, "little") + exif)
-        elif kind == b"ICCP" or (kind in _WEBP_PICTURE and not (kind == b"ANMF" and is_animated)):
+        elif (kind == b"ICCP" and _is_extended(data)) or (
+            kind in _WEBP_PICTURE and not (kind == b"ANMF" and is_animated)
+        ):
             kept.append(data[start:end])
         is_animated = is_animated or kind == b"ANMF"
     return _join_webp(kept, _HAS_XMP if has_exif else _HAS_XMP | _HAS_EXIF)
