@@ -41,9 +41,14 @@ def test_whatever_is_raised_inside_the_old_file_stays(
     path = tmp_path / "file.bin"
     if before is not None:
         path.write_bytes(before)
-    with pytest.raises(type(error)), write_whole(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise error
+
+    def write_half() -> None:
+        with write_whole(path) as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write_half()
     assert names(tmp_path) == ([] if before is None else ["file.bin"])
     assert before is None or path.read_bytes() == before
 
