@@ -51,20 +51,21 @@ def join_url(base: str | None, page_url: str, src: str) -> str | None:
 def join_urls(base: str | None, page_url: str, sources: Iterable[str]) -> list[str | None]:
     """Join each of a page's `sources` as `join_url` does, parsing the base once."""
     document = _document_base(base, page_url)
+    join = can_ada.parse if document is None else document.__add__
     urls: list[str | None] = []
     add = urls.append
     for src in sources:
-        if len(src) > MAX_URL_CHARS or not src or src.isspace():
-            add(None)
-            continue
         try:
-            href = str(can_ada.parse(src) if document is None else document + src)
+            href = str(join(src))
         except (ValueError, TypeError):
             add(None)
             continue
         if "#" in href:  # a serialised URL has no other # than the fragment's
             href = href.partition("#")[0]
-        add(href if href.startswith(_HTTP) and len(href) <= MAX_URL_CHARS else None)
+        if not href.startswith(_HTTP) or len(href) > MAX_URL_CHARS or not src or src.isspace():
+            add(None)
+        else:
+            add(href)
     return urls
 
 

@@ -1,10 +1,10 @@
 """Read candidates from WAT files: Common Crawl's JSON digests of WARC records.
 
 Speed comes from not touching what is not needed. ISA-L decompresses in blocks, records are found
-by Content-Length and those without an image passed over (`wat_records.py`); simdjson checks a
-record whole and gives the few fields that say where it comes from; the images among its links are
-cut out of the bytes and parsed together. `_images_cut_out` says why that gives what parsing all
-links gives; a record for which it cannot be sure is parsed whole.
+by Content-Length (`wat_records.py`). A page's record is nine tenths links: they are cut out, the
+images among them are cut out of those and parsed together by orjson (`_images_cut_out` says why
+that gives what parsing all links gives), and simdjson checks and reads the tenth that is left.
+A record of another layout, or about which anything is odd, is parsed whole.
 
 Layouts: ia-web-commons from 2014 (`Links` before `Head`, `path` not first) to 2024. Until August
 2019 it left character references in URLs as they stood (commoncrawl/ia-web-commons#14), so those
@@ -14,7 +14,8 @@ that end in a semicolon are resolved here, once; in later files there are next t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -38,12 +39,12 @@ _RECORD: Final = "/Envelope/WARC-Header-Metadata"
 _ANSWER: Final = "/Envelope/Payload-Metadata/HTTP-Response-Metadata"
 _HTML: Final = f"{_ANSWER}/HTML-Metadata"
 
-_IMAGE: Final = f'"{_IMAGE_PATH}"'.encode()
-_HTML_KEY: Final = b'"HTML-Metadata":{'
-_HEAD_KEY: Final = b'"Head":{'
-_LINKS_KEY: Final = b'"Links":['
+_IMAGE: Final = f'{{"path":"{_IMAGE_PATH}",'.encode()
+_HTML_THEN_HEAD: Final = b'"HTML-Metadata":{"Head":{'
+_LINKS: Final = b',"Links":['
+_END_OF_LINKS: Final = b'"}]'
 _LICENSE_WORD: Final = HOST.encode()
-_OPT_OUT_WORDS: Final = tuple(sorted(name.encode() for name in HEADER_NAMES | META_NAMES))
+_BACKSLASH: Final = ord("\\")
 
 # No JSON (ValueError), or JSON of another shape than a WAT record's.
 _NOT_A_WAT_RECORD: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError)
@@ -85,30 +86,96 @@ def read_wat(
     stats.inputs += 1
     parser = simdjson.Parser()
     with open_input(path) as file:
-        for offset, body in read_wat_records(file, name, stats):
+        for data, start, end, offset in read_wat_records(file, name, stats):
             try:
-                found = _read_record(parser, body, name, offset, texts, stats)
+                found = _read_record(parser, data, start, end, texts)
             except _NOT_A_WAT_RECORD:
                 stats.drop(Drop.RECORD_BROKEN)
                 continue
-            if found is not None:
+            if found is None:
+                continue
+            stats.pages += 1
+            if found.urls:
+                if not found.page.crawl_file:
+                    found.page = replace(found.page, crawl_file=name, crawl_offset=offset)
                 yield found
 
 
 def _read_record(
-    parser: simdjson.Parser,
-    body: bytes,
-    name: str,
-    offset: int,
-    texts: tuple[str, ...],
-    stats: ExtractStats,
+    parser: simdjson.Parser, data: bytearray, start: int, end: int, texts: tuple[str, ...]
 ) -> PageImages | None:
-    """Return the page of a record and its images, None when it is no page or has no such image.
+    """Return the page that a record is about and its images, None when it is about no page.
 
-    Raises one of `_NOT_A_WAT_RECORD`. `name` and `offset` are used when the record does not say
-    which file it is about.
+    Raises one of `_NOT_A_WAT_RECORD`.
     """
-    document: Any = parser.parse(body)
+    cut = _cut_links_out(data, start, end)
+    if cut is not None:
+        frame, links = cut
+        images = None if _LICENSE_WORD in links else _images_cut_out(links)
+        if images is not None:
+            with suppress(*_NOT_A_WAT_RECORD):  # the long way will tell
+                return _page_images(parser.parse(frame), frame, images, texts)
+    with memoryview(data) as view:
+        body = bytes(view[start:end])
+    return _page_images(parser.parse(body), body, None, texts)
+
+
+def _cut_links_out(data: bytearray, start: int, end: int) -> tuple[bytes, bytes] | None:
+    """Return a record without its links, and these; None when its layout is not today's.
+
+    A key with its quotes and bracket cannot stand inside a JSON string, whose quotes are escaped.
+    No array follows the links, so the last `"}]` is their end, unless it stands in a string, where
+    a backslash comes before it.
+    """
+    html_at = data.find(_HTML_THEN_HEAD, start, end)
+    if html_at < 0:
+        return None
+    links_at = data.find(_LINKS, html_at, end)
+    if links_at < 0:
+        return None
+    links_at += len(_LINKS)
+    links_end = data.rfind(_END_OF_LINKS, links_at, end) + 2
+    if links_end < links_at or data[links_end - 3] == _BACKSLASH:
+        return None
+    with memoryview(data) as view:
+        frame = bytes(view[start:links_at]) + bytes(view[links_end:end])
+        return frame, bytes(view[links_at:links_end])
+
+
+def _images_cut_out(links: bytes) -> list[dict[str, Any]] | None:
+    """Return the members, apart from the path, of each image in a valid JSON array of links.
+
+    Links are flat objects of strings. `{"path":"IMG@/src",` with its bare quotes cannot stand in a
+    string, so what follows is an image's. It ends at the first `}`, unless that stands in a string.
+    As fragments up to there are parsed together, there are as many objects as fragments only if
+    each `}` ended one. Otherwise, or where images are written in another way, return None.
+    """
+    fragments = [after[: after.find(b"}")] for after in links.split(_IMAGE)]
+    del fragments[0]
+    if not fragments:
+        return None if b"IMG@" in links else []
+    try:
+        images: list[Any] = orjson.loads(b"[{" + b"},{".join(fragments) + b"}]")
+    except ValueError:
+        return None
+    return images if len(images) == len(fragments) else None
+
+
+def _images_parsed(html: Any) -> list[Any]:
+    """Return the members of each image that has more of them than the path, the long way."""
+    links: Any = html.get("Links")
+    if links is None:
+        return []
+    return [link for link in links.as_list() if link["path"] == _IMAGE_PATH and len(link) > 1]
+
+
+def _page_images(
+    document: Any, source: bytes, images: list[Any] | None, texts: tuple[str, ...]
+) -> PageImages | None:
+    """Put together a page from its record, parsed, of which `source` is the JSON.
+
+    Without `images` they are taken from the record's links.
+    """
     record: Any = document.at_pointer(_RECORD)
     if record["WARC-Type"] != "response":
         return None
@@ -116,29 +183,23 @@ def _read_record(
         html: Any = document.at_pointer(_HTML)
     except KeyError:
         return None
-    stats.pages += 1
-    region = _links_region(body)
-    images = None if region is None else _images_cut_out(body[region], texts)
     if images is None:
         images = _images_parsed(html)
     urls, found_texts, text_sources, positions = _columns(images, texts)
-    if not urls:
-        return None
+    page_license: License | None = None
+    opt_out: str | None = None
     head: Any = html.get("Head")
     base: Any = None if head is None else head.get("Base")
+    if urls:
+        if _LICENSE_WORD in source:
+            page_license = find_license(_license_links(html, head))
+        opt_out = _opt_out(document.at_pointer(_ANSWER), head)
     container: Any = document.get("Container")
-    page_license: License | None = None
-    if _LICENSE_WORD in body:
-        page_license = find_license(_license_links(html, head))
-    opt_out: str | None = None
-    frame = (body if region is None else body[: region.start] + body[region.stop :]).lower()
-    if any(word in frame for word in _OPT_OUT_WORDS):
-        opt_out = _opt_out(document, head)
     page = Page(
-        url=_text(record["WARC-Target-URI"]).strip("<>"),  # WARC 1.0 as wget writes it
+        url=_text(record["WARC-Target-URI"]).strip("<>"),  # in brackets as wget writes it
         base=unescape_once(base) if isinstance(base, str) else None,
-        crawl_file=name if container is None else _text(container["Filename"]),
-        crawl_offset=offset if container is None else _offset(container["Offset"]),
+        crawl_file="" if container is None else _text(container["Filename"]),
+        crawl_offset=0 if container is None else _offset(container["Offset"]),
         crawl_date_ms=_milliseconds(_text(record["WARC-Date"])),
         license=NO_LICENSE if page_license is None else page_license.link,
         license_id=None if page_license is None else page_license.id,
@@ -148,97 +209,27 @@ def _read_record(
     return PageImages(page, urls, found_texts, text_sources, positions)
 
 
-def _links_region(body: bytes) -> slice | None:
-    """Return where the links lie, None when the layout is not one of those known.
-
-    A key with its quotes and bracket cannot stand inside a JSON string, whose quotes are escaped.
-    """
-    html = body.find(_HTML_KEY)
-    if html < 0:
-        return None
-    html += len(_HTML_KEY)
-    if body.startswith(_HEAD_KEY, html):
-        start = body.find(_LINKS_KEY, html)
-        return None if start < 0 else slice(start, len(body))
-    if body.startswith(_LINKS_KEY, html):  # 2014
-        end = body.find(b"]," + _HEAD_KEY, html)
-        return slice(html, end if end >= 0 else len(body))
-    return None
-
-
-def _images_cut_out(links: bytes, texts: tuple[str, ...]) -> list[tuple[int, Any]] | None:
-    """Return (position, members) of each image in valid JSON that may have a text, or None.
-
-    Links are flat objects of strings. `"IMG@/src"` with its bare quotes is a whole JSON string, and
-    after `"path":` it is a link's path. The object ends at the first `}` after it unless that `}`
-    stands in a string. In a fragment that is passed over, `"}` with no backslash before it proves
-    that it does not. The others are parsed as one array: there are as many objects in it as
-    fragments only if every fragment, which has no `}` but its last byte, ends one. The object
-    begins at the last `{` before the path: one in a string would leave text outside of strings,
-    which does not parse. Where anything does not fit, None sends the record down the long way.
-    """
-    pieces = links.split(_IMAGE)
-    if len(pieces) == 1:
-        return None
-    alt_alone = texts == ("alt",)
-    positions: list[int] = []
-    fragments: list[bytes] = []
-    before = pieces[0]
-    for position in range(len(pieces) - 1):
-        after = pieces[position + 1]
-        fragment = after[: after.find(b"}") + 1]
-        if not before.endswith(b'{"path":'):
-            if not before.endswith(b'"path":'):
-                return None
-            fragment = before[before.rfind(b"{") + 1 :] + b"0" + fragment
-        elif not fragment.startswith(b","):
-            return None
-        before = after
-        if alt_alone and (b'"alt":"' not in fragment or b'"alt":""' in fragment):
-            if fragment[-2:] != b'"}' or fragment[-3:] == b'\\"}':
-                return None
-            continue
-        positions.append(position)
-        fragments.append(fragment)
-    # The path is known and gives way to a number; where it came first, to a whole member.
-    array = b",".join([b'{"":0' + f if f.startswith(b",") else b"{" + f for f in fragments])
-    try:
-        images: list[Any] = orjson.loads(b"[" + array + b"]")
-    except ValueError:
-        return None
-    if len(images) != len(fragments):
-        return None
-    return list(zip(positions, images, strict=True))
-
-
-def _images_parsed(html: Any) -> list[tuple[int, Any]]:
-    """Return (position, members) of each image, the long way."""
-    links: Any = html.get("Links")
-    if links is None:
-        return []
-    images = [link for link in links.as_list() if link["path"] == _IMAGE_PATH]
-    return list(enumerate(images))
-
-
 def _columns(
-    images: list[tuple[int, Any]], texts: tuple[str, ...]
+    images: list[Any], texts: tuple[str, ...]
 ) -> tuple[list[str], list[str], list[str], list[int]]:
     """Return URLs, texts, the texts' sources and positions of the images that have a text."""
     urls: list[str] = []
     found: list[str] = []
     sources: list[str] = []
     positions: list[int] = []
-    for position, image in images:
-        url = image.get("url")
-        if not isinstance(url, str):
-            continue
-        for source in texts:
-            text = image.get(source)
-            if text and isinstance(text, str):
-                urls.append(unescape_once(url) if "&" in url else url)
-                found.append(text)
-                sources.append(source)
-                positions.append(position)
+    for source in texts:
+        rows = [row for row in enumerate(images) if row[1].get(source)]
+        urls += [image["url"] for _, image in rows]
+        found += [image[source] for _, image in rows]
+        sources += [source] * len(rows)
+        positions += [position for position, _ in rows]
+    if urls and {*map(type, urls), *map(type, found)} != {str}:
+        raise TypeError(urls)
+    urls = [unescape_once(url) if ";" in url else url for url in urls]
+    if len(texts) > 1:
+        order = sorted(range(len(urls)), key=positions.__getitem__)
+        urls, found = [urls[i] for i in order], [found[i] for i in order]
+        sources, positions = [sources[i] for i in order], [positions[i] for i in order]
     return urls, found, sources, positions
 
 
@@ -251,21 +242,26 @@ def _license_links(html: Any, head: Any) -> Iterator[LicenseLink]:
         yield LicenseLink("meta", str(meta.get("content", "")))
 
 
-def _opt_out(document: Any, head: Any) -> str | None:
+def _opt_out(answer: Any, head: Any) -> str | None:
     """Read the opt-outs in the answer's headers and the page's metas.
 
     Of several headers of one name a WAT holds one (commoncrawl/ia-web-commons#18), or a list.
     """
-    headers: dict[str, list[str]] = {name: [] for name in HEADER_NAMES}
-    for name, value in document.at_pointer(_ANSWER)["Headers"].as_dict().items():
-        if name.lower() in headers:
-            values: Any = value if isinstance(value, list) else [value]
-            headers[name.lower()] += map(str, values)
+    said: dict[str, list[str]] = {name: [] for name in HEADER_NAMES}
+    headers: Any = answer.get("Headers")
+    if headers is not None and not HEADER_NAMES.isdisjoint(map(str.lower, headers.keys())):
+        for name, value in headers.as_dict().items():
+            if name.lower() in said:
+                values: Any = value if isinstance(value, list) else [value]
+                said[name.lower()] += map(str, values)
     metas = [
-        (str(meta.get("name", "")), str(meta.get("content", "")))
+        (name, str(meta.get("content", "")))
         for meta in _members(head, "Metas")
+        if isinstance(name := meta.get("name"), str) and name.strip().lower() in META_NAMES
     ]
-    return opt_out_of(headers["x-robots-tag"], metas, headers[TDM_RESERVATION])
+    if not metas and not any(said.values()):
+        return None
+    return opt_out_of(said["x-robots-tag"], metas, said[TDM_RESERVATION])
 
 
 def _members(parent: Any, name: str) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from webpairs.extract.gunzip import GunzipReader
 from webpairs.extract.page import ExtractStats
 
 MAX_RECORD_BYTES: Final = 32 << 20
-"""A longer record is broken: Common Crawl cuts pages at 5 MiB, whose links take a few times that."""
+"""A longer record is broken. Common Crawl cuts pages at 5 MiB; links take a few times that."""
 
 _BLOCK_BYTES: Final = 1 << 20
 _MAX_HEADER_BYTES: Final = 1 << 16
@@ -63,7 +63,9 @@ class _Buffer:
         return at
 
 
-def read_wat_records(file: BinaryIO, name: str, stats: ExtractStats) -> Iterator[tuple[int, bytes]]:
+def read_wat_records(
+    file: BinaryIO, name: str, stats: ExtractStats
+) -> Iterator[tuple[bytearray, int, int, int]]:
     """Yield offset, in the decompressed file, and body of each JSON record that may have an image.
 
     Counts all records, and pages without an image, into `stats`; adds a warning about a file that
@@ -92,12 +94,12 @@ def read_wat_records(file: BinaryIO, name: str, stats: ExtractStats) -> Iterator
         if start > 0 and (end < held or (end == held and not buffer.more)):
             if end == held or data[end] in b"\r\n":
                 stats.records += 1
-                if data.find(b"IMG@", start, end) >= 0 or data[end - 1] != _BRACE:
-                    # An odd end may be broken JSON: the parser will tell.
-                    if data.find(b"application/json", at, start) >= 0:
-                        yield buffer.passed + at, _copy(data, start, end)
-                elif data.find(b'"HTML-Metadata"', start, end) >= 0:
-                    stats.pages += 1
+                # Records of requests have no such key; an odd end may be broken JSON: the parser
+                # will tell.
+                if (
+                    data.find(b"HTML-Metadata", start, end) >= 0 or data[end - 1] != _BRACE
+                ) and data.find(b"application/json", at, start) >= 0:
+                    yield data, start, end, buffer.passed + at
                 at = end
                 continue
         elif buffer.more and start != _BROKEN and end - start <= MAX_RECORD_BYTES:
@@ -152,8 +154,3 @@ def _locate_any_form(data: bytearray, at: int, held: int) -> tuple[int, int]:
     if length is None or len(length[1]) > _MAX_DIGITS:
         return _BROKEN, 0
     return header_end + size, header_end + size + int(length[1])
-
-
-def _copy(data: bytearray, start: int, end: int) -> bytes:
-    with memoryview(data) as view:
-        return bytes(view[start:end])
