@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from webpairs.demo.little_web import SAMPLE, Candidate, draw_little_web
 from webpairs.demo.score import score
 from webpairs.errors import Drop
+from webpairs.schema import DROPS, METADATA, arrow_schema
 
 Change = Callable[[Candidate], str]
 
@@ -22,6 +24,22 @@ Change = Callable[[Candidate], str]
 @pytest.fixture(scope="module")
 def truth() -> tuple[Candidate, ...]:
     return draw_little_web(seed=8, num_pages=15).truth
+
+
+def sample_row(candidate: Candidate) -> dict[str, object]:
+    return {
+        "uid": bytes.fromhex(candidate.uid),
+        "URL": candidate.url,
+        "TEXT": candidate.text,
+        "WIDTH": candidate.width_px,
+        "HEIGHT": candidate.height_px,
+        "sha256": bytes.fromhex(candidate.sha256),
+        "page_url": candidate.page_url,
+        "crawl_date": datetime.fromisoformat(candidate.page_date),
+        "copies": candidate.copies,
+        "license_id": candidate.license_id,
+        "license_where": candidate.license_where,
+    }
 
 
 def run_folder(out: Path, truth: tuple[Candidate, ...], change: Change) -> Path:
@@ -43,14 +61,16 @@ def run_folder(out: Path, truth: tuple[Candidate, ...], change: Change) -> Path:
         (out / "stats" / f"{name}.json").write_text(json.dumps(counts | {"drops": drops}))
         fates = {SAMPLE} if name == "00000" else set()
         rows = [c for c in ended if c.uid and c.fate in fates | set(drops) - {"duplicate"}]
-        kept = [bytes.fromhex(c.uid) for c in rows if c.fate == SAMPLE]
+        kept = [sample_row(c) for c in rows if c.fate == SAMPLE]
         dropped = [
             {"uid": bytes.fromhex(c.uid), "reason": c.fate} for c in rows if c.fate != SAMPLE
         ]
-        uid = pa.binary(16)
-        pq.write_table(pa.table({"uid": pa.array(kept, uid)}), out / f"metadata/{name}.parquet")
-        schema = pa.schema({"uid": uid, "reason": pa.string()})
-        pq.write_table(pa.Table.from_pylist(dropped, schema), out / f"drops/{name}.parquet")
+        for folder, columns, values in (("metadata", METADATA, kept), ("drops", DROPS, dropped)):
+            known = {"uid", "reason", *(values[0] if values else ())}
+            schema = arrow_schema(tuple(c for c in columns if c.name in known))
+            if values:
+                table = pa.Table.from_pylist(values, schema)
+                pq.write_table(table, out / folder / f"{name}.parquet")
     return out
 
 
@@ -118,3 +138,16 @@ def test_a_sample_from_nowhere_is_wrong(tmp_path: Path, truth: tuple[Candidate, 
     )
     assert any(s.truth is None for s in score(out, known).surprises)
     assert score(keep_all, known).num_false_kept > score(out, known).num_false_kept == 0
+
+
+def test_values_that_are_not_true_are_surprises(
+    tmp_path: Path, truth: tuple[Candidate, ...]
+) -> None:
+    out = run_folder(tmp_path / "out", truth, lambda c: c.fate)
+    one = next(c for c in truth if c.fate == SAMPLE)
+    told = replace(one, width_px=one.width_px + 1, license_id="CC-BY-1.0")
+    changed = tuple(told if c is one else c for c in truth)
+    assert {(s.uid, s.expected, s.found) for s in score(out, changed).surprises} == {
+        (one.uid, f"WIDTH = {told.width_px}", f"WIDTH = {one.width_px}"),
+        (one.uid, "license_id = CC-BY-1.0", f"license_id = {one.license_id}"),
+    }

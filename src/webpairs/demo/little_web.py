@@ -179,6 +179,7 @@ class Candidate:
 
     page_url: str
     page_date: str
+    """ISO 8601, UTC."""
     position: int
     """Rank of the `<img>` among the page's, from 0."""
     url: str
@@ -203,6 +204,8 @@ class Candidate:
     """Of the picture as displayed; 0 when there is none to see."""
     encoding: str = ""
     """One of `image_files.ENCODINGS`."""
+    sha256: str = ""
+    """Hex, of the picture's file; empty for broken ones."""
 
     @property
     def is_true(self) -> bool:
@@ -238,6 +241,7 @@ class _Picture:
     width_px: int = 0
     height_px: int = 0
     encoding: str = ""
+    sha256: str = ""
     fate: str = SAMPLE
 
 
@@ -522,12 +526,21 @@ class _Maker:
         elif fate == SAMPLE and kind != "true":
             fate = Drop.SIMILARITY
         uid = uid_hex(picture.url, text)
-        self._note(
-            draft,
-            Candidate("", "", 0, picture.url, text, uid, kind, fate,
-                      width_px=picture.width_px, height_px=picture.height_px,
-                      encoding=picture.encoding),
-        )  # fmt: skip
+        candidate = Candidate(
+            "",
+            "",
+            0,
+            picture.url,
+            text,
+            uid,
+            kind,
+            fate,
+            width_px=picture.width_px,
+            height_px=picture.height_px,
+            encoding=picture.encoding,
+            sha256=picture.sha256,
+        )
+        self._note(draft, candidate)
 
     def _note_dropped(self, draft: _Draft, url: str, text: str, kind: str, reason: Drop) -> None:
         self._note(draft, Candidate("", "", 0, url, text, "", kind, reason))
@@ -602,7 +615,8 @@ class _Maker:
         url = self._new_url(draft, {"jpeg": "jpg"}.get(kind, kind))
         way = _WAYS[number // 6 % len(_WAYS)] if number % 6 == 5 else "plain"
         self._archive(draft, url, body, f"image/{kind}", way)
-        return _Picture(url, scene, width_px, height_px, encoding)
+        sha256 = hashlib.sha256(body).hexdigest()
+        return _Picture(url, scene, width_px, height_px, encoding, sha256)
 
     def _archive(self, draft: _Draft, url: str, body: bytes, kind: str, way: str) -> None:
         """Put a picture into the archive in one of _WAYS, or plainly."""

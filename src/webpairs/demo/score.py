@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import pyarrow.parquet as pq
 
@@ -12,16 +13,32 @@ from webpairs.demo.little_web import SAMPLE, Candidate
 from webpairs.errors import Drop
 from webpairs.funnel import read_funnel
 
-NOWHERE = "nowhere"
+NOWHERE: Final = "nowhere"
 """The fate of a candidate that is neither among the samples nor among the drops of a run."""
+
+
+_COLUMNS: Final = {
+    "URL": "url",
+    "TEXT": "text",
+    "WIDTH": "width_px",
+    "HEIGHT": "height_px",
+    "sha256": "sha256",
+    "page_url": "page_url",
+    "crawl_date": "page_date",
+    "copies": "copies",
+    "license_id": "license_id",
+    "license_where": "license_where",
+}
+"""Columns of the metadata, and the fields of the truth that they must equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """Name a candidate that ended otherwise than the truth says."""
+    """Name a candidate that ended otherwise than the truth says, or a value that is not true."""
 
     uid: str
     expected: str
+    """A fate, or `column = value`."""
     found: str
     truth: Candidate | None
     """None for a candidate that the little web does not hold."""
@@ -40,7 +57,8 @@ class Score:
     missed: tuple[Candidate, ...]
     """True, usable, and not kept."""
     surprises: tuple[Surprise, ...]
-    """Unique candidates whose fate is not that of the truth, the model's judgement apart."""
+    """Unique candidates whose fate is not that of the truth, the model's judgement apart, and
+    values of samples that are not what the truth tells."""
     expected: Counter[str]
     """Candidates by fate, in the truth."""
     found: Counter[str]
@@ -78,7 +96,7 @@ def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
         for candidate in truth
         if candidate.uid and candidate.fate != Drop.DUPLICATE
     }
-    fates = _read_fates(out)
+    fates, samples = _read_run(out)
     surprises = [
         Surprise(uid, candidate.fate, fates.get(uid, NOWHERE), candidate)
         for uid, candidate in first_of.items()
@@ -87,7 +105,9 @@ def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
     surprises += [
         Surprise(uid, NOWHERE, fate, None) for uid, fate in fates.items() if uid not in first_of
     ]
-    kept = {uid for uid, fate in fates.items() if fate == SAMPLE}
+    for uid, row in samples.items():
+        surprises += _untrue_values(uid, row, first_of.get(uid))
+    kept = set(samples)
     right = {uid for uid in kept if uid in first_of and first_of[uid].is_true}
     usable = {uid for uid, candidate in first_of.items() if candidate.fate == SAMPLE}
     funnel = read_funnel(out)
@@ -105,20 +125,37 @@ def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
     )
 
 
-def _read_fates(out: Path) -> dict[str, str]:
-    """Return the fate of each uid in the run's committed tables (those that have their stats)."""
+def _read_run(out: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """Return the fate of each uid in the run's tables, and of samples the columns of interest.
+
+    Only committed tables count: those that have their stats.
+    """
     fates: dict[str, str] = {}
+    samples: dict[str, dict[str, Any]] = {}
     for stats in sorted((out / "stats").glob("*.json")):
         metadata = out / "metadata" / f"{stats.stem}.parquet"
         drops = out / "drops" / f"{stats.stem}.parquet"
         if metadata.exists():
-            for uid in pq.read_table(metadata, columns=["uid"])["uid"].to_pylist():
-                fates[uid.hex()] = SAMPLE
+            for row in pq.read_table(metadata, columns=["uid", *_COLUMNS]).to_pylist():
+                samples[row["uid"].hex()] = row
         if drops.exists():
-            table = pq.read_table(drops, columns=["uid", "reason"])
-            for row in table.to_pylist():
+            for row in pq.read_table(drops, columns=["uid", "reason"]).to_pylist():
                 fates[row["uid"].hex()] = row["reason"]
-    return fates
+    return fates | dict.fromkeys(samples, SAMPLE), samples
+
+
+def _untrue_values(uid: str, row: dict[str, Any], truth: Candidate | None) -> list[Surprise]:
+    """Return a surprise for each of _COLUMNS that is not what the truth tells."""
+    if truth is None or not truth.sha256:  # a picture that was to be dropped is a surprise already
+        return []
+    found = {name: row[name] for name in _COLUMNS}
+    found["sha256"] = found["sha256"].hex()
+    found["crawl_date"] = found["crawl_date"].isoformat()
+    return [
+        Surprise(uid, f"{name} = {getattr(truth, field)}", f"{name} = {found[name]}", truth)
+        for name, field in _COLUMNS.items()
+        if found[name] != getattr(truth, field)
+    ]
 
 
 def _judged(fate: str) -> str:
