@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final
@@ -289,25 +290,43 @@ class _Stopped(BaseException):
 
 def run() -> None:
     """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise _Stopped(number)
+        received.append(number)
+        raise _Stopped
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        app(prog_name="webpairs")
-    except ConfigError as error:
-        print(f"webpairs: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print(f"webpairs: {error}", file=sys.stderr)
-        sys.exit(1)
-    except _Stopped as stopped:
-        # A second Ctrl-C while Python ends would only print a traceback.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
-        sys.exit(128 + stopped.args[0])
+        # Not standalone: usage errors are to be one line as all others, not a box.
+        sys.exit(app(prog_name="webpairs", standalone_mode=False))
+    except BaseException as error:
+        # A library that was interrupted, such as DuckDB, may have made an error of its own of it.
+        if received:
+            # A second Ctrl-C while Python ends would only print a traceback.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
+            sys.exit(128 + received[0])
+        if (line := _line_of(error)) is None:
+            raise
+        if line:
+            print(f"webpairs: {line}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RunError) else 2)
+
+
+def _line_of(error: BaseException) -> str | None:
+    """Return the line that tells the user about an error, None for a fault of webpairs."""
+    if isinstance(error, (ConfigError, RunError)):
+        return str(error)
+    # Typer's usage errors; their class is click's or, in later versions, a copy of it.
+    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
+    if format_message is None:
+        return None
+    message = " ".join(format_message().split())
+    # Without a message it is the missing verb, for which typer has printed the help.
+    return f"{message.rstrip('.')}: see webpairs --help" if message else ""
 
 
 def _list(text: str | None) -> tuple[str, ...] | None:
