@@ -17,19 +17,15 @@ from PIL import Image, ImageOps
 
 from webpairs.demo import image_files
 from webpairs.demo.little_web import (
-    _ACCENTED,
-    _BROKEN,
-    _FOREIGN,
     KINDS,
-    SAMPLE,
-    Candidate,
     LittleWeb,
     clear_language,
     draw_little_web,
-    uid_hex,
 )
+from webpairs.demo.oddities import ACCENTED, BROKEN, FOREIGN
 from webpairs.demo.page import Answer
 from webpairs.demo.pictures import HARD_ATTRIBUTES, Scene, draw
+from webpairs.demo.truth import SAMPLE, Candidate, uid_hex
 from webpairs.errors import DataError, Drop
 from webpairs.extract.text import clean_text
 from webpairs.image import ImageRules, decode
@@ -71,7 +67,7 @@ def test_a_seed_gives_one_web() -> None:
 
 def test_every_fate_and_kind_occurs(web: LittleWeb) -> None:
     fates = web.fates()
-    expected = {SAMPLE, *map(str, _BROKEN.values()), "duplicate", "opted_out_page", "similarity"}
+    expected = {SAMPLE, *map(str, BROKEN.values()), "duplicate", "opted_out_page", "similarity"}
     expected |= {str(drop) for drop in EXTRACT_DROPS - {Drop.RECORD_BROKEN}}
     assert set(fates) == expected
     kinds = {candidate.kind for candidate in web.truth}
@@ -214,8 +210,8 @@ def test_some_texts_are_mojibake_in_the_page(web: LittleWeb) -> None:
 
 
 def test_languages_are_beyond_doubt(web: LittleWeb) -> None:
-    assert {clear_language(text) for text in _FOREIGN} == {"de", "fr", "es"}
-    assert {clear_language(text) for text in _ACCENTED} == {"en"}
+    assert {clear_language(text) for text in FOREIGN} == {"de", "fr", "es"}
+    assert {clear_language(text) for text in ACCENTED} == {"en"}
     for candidate in web.truth:
         if candidate.uid:
             assert clear_language(candidate.text) == "en", candidate.text

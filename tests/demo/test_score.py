@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from webpairs.demo.little_web import SAMPLE, Candidate, draw_little_web
+from webpairs.demo.little_web import draw_little_web
 from webpairs.demo.score import score
+from webpairs.demo.truth import SAMPLE, Candidate
 from webpairs.errors import Drop
 from webpairs.schema import DROPS, METADATA, arrow_schema
 

@@ -19,8 +19,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from webpairs.demo.little_web import Candidate, LittleWeb
+from webpairs.demo.little_web import LittleWeb
 from webpairs.demo.page import Answer, WebPage
+from webpairs.demo.truth import Candidate
 
 TRUTH_FILE: Final = "truth.jsonl"
 _NUM_FILES: Final = 2
@@ -48,7 +49,7 @@ class CrawlFiles:
     wat: list[Path]
     """One for each WARC file, of the same records."""
     truth: Path
-    """A line of JSON for each candidate; fields as in `little_web.Candidate`."""
+    """A line of JSON for each candidate; fields as in `truth.Candidate`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,17 @@ from typing import Final
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from webpairs.demo import image_files
+from webpairs.demo.oddities import (
+    ACCENTED,
+    BROKEN,
+    FOREIGN,
+    INVALID,
+    LICENCES,
+    NO_OPT_OUTS,
+    OPT_OUTS,
+    SHORT,
+    UNWANTED,
+)
 from webpairs.demo.page import (
     CHARSETS,
     TRANSFERS,
@@ -43,11 +54,9 @@ from webpairs.demo.pictures import (
     random_scene,
     unrelated_caption,
 )
+from webpairs.demo.truth import SAMPLE, Candidate, uid_hex
 from webpairs.errors import Drop
 from webpairs.extract.language import detect_languages
-
-SAMPLE: Final = "sample"
-"""The fate of a candidate that a perfect build keeps; every other fate is a `Drop`."""
 
 KINDS: Final = (("true", 50), ("hard", 25), ("unrelated", 15), ("junk", 10))
 """What the texts beside sound pictures are, in percent."""
@@ -69,94 +78,6 @@ _HOSTS: Final = (
 _CDN: Final = "https://cdn.pictures.example"
 _UNICODE_HOST: Final = ("xn--bcher-kva.example", "bücher.example")
 
-_LICENCES: Final = (
-    None,
-    Licence("CC-BY-4.0", "a", "https://creativecommons.org/licenses/by/4.0/"),
-    None,
-    Licence("CC0-1.0", "link", "https://creativecommons.org/publicdomain/zero/1.0/"),
-    None,
-    Licence("CC-BY-SA-4.0", "json-ld", "https://creativecommons.org/licenses/by-sa/4.0/"),
-    None,
-    Licence("CC-BY-NC-2.0", "a", "https://creativecommons.org/licenses/by-nc/2.0/", rel=None),
-)
-
-_OPT_OUTS: Final = (
-    OptOut("meta", "robots", "noai", "robots-meta:noai"),
-    OptOut("header", "X-Robots-Tag", "noimageai", "x-robots-tag:noimageai"),
-    OptOut("meta", "robots", "index, follow, noimageindex", "robots-meta:noimageindex"),
-    OptOut("header", "tdm-reservation", "1", "tdm-reservation-header"),
-    OptOut("meta", "tdm-reservation", "1", "tdm-reservation-meta"),
-    OptOut("header", "X-Robots-Tag", "noimageai, noai", "x-robots-tag:noai"),
-    OptOut("meta", "ROBOTS", "NONE", "robots-meta:none"),
-    OptOut("header", "X-Robots-Tag", "noml", "x-robots-tag:noml"),
-)
-_NO_OPT_OUTS: Final = (
-    OptOut("meta", "robots", "index, follow, max-image-preview:none"),
-    OptOut("header", "tdm-reservation", "0"),
-    OptOut("meta", "robots", "noarchive"),
-    OptOut("header", "X-Robots-Tag", "otherbot: noai"),
-)
-
-# Sentences that are clearly of another language.
-_FOREIGN: Final = (
-    "Drei rote Kreise auf einem blauen Hintergrund",
-    "Ein gelbes Dreieck vor einer weißen Wand",
-    "Dieses Bild zeigt zwei grüne Quadrate nebeneinander",
-    "Une photo de trois cercles rouges sur un fond bleu",
-    "Cette image montre deux étoiles jaunes sur un mur blanc",
-    "Un dessin avec quatre carrés noirs sur du papier vert",
-    "Una foto de tres círculos rojos sobre un fondo azul",
-    "Esta imagen muestra dos estrellas amarillas en una pared blanca",
-    "Un dibujo de cuatro cuadrados negros sobre papel verde",
-)
-
-# English texts with letters beyond ASCII: in them charsets and mojibake show.
-_ACCENTED: Final = (
-    "A cup of coffee and a piece of cake at the Café Zoë in Zürich",
-    "The old bridge of Besançon, as we saw it on a rainy day",
-    "Our team at the office in Málaga – that was a good summer",
-    "How to make a crème brûlée that your friends will love",
-    "This is the museum of São Paulo, and what it looks like at night",
-    "A jalapeño pizza from the little shop in Köln",
-    "This is my résumé, and a photo of me in front of the school where I learned all this",
-    "A piñata for the birthday of my little sister",
-    "The naïve art market in the old town of Orléans",
-    "The façade of the church, and the market in front of it",
-)
-
-_SHORT: Final = ("logo", "pic", "a", "1/4", "©", "\u00a0x\u00a0", "a\n\n   b")
-_UNWANTED: Final = (
-    "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
-    "/static/spinner.gif",
-    "/static/logo.svg?v=3",
-    "/favicon.ico",
-    "javascript:void(0)",
-)
-_INVALID: Final = (
-    "http://[bad/picture.jpg",
-    "https://exa mple.example/picture.jpg",
-    "http://photos.example:99999/picture.jpg",
-)
-
-_BROKEN: Final = {
-    "missing": Drop.NOT_ARCHIVED,
-    "redirect-to-missing": Drop.NOT_ARCHIVED,
-    "redirect-loop": Drop.REDIRECT,
-    "not-found": Drop.HTTP_4XX,
-    "too-many-requests": Drop.HTTP_429,
-    "server-error": Drop.HTTP_5XX,
-    "opted-out": Drop.OPTED_OUT_IMAGE,
-    "thumbnail": Drop.TOO_SMALL,
-    "empty": Drop.TOO_SMALL,
-    "html": Drop.NOT_AN_IMAGE,
-    "gif": Drop.FORMAT,
-    "truncated-jpeg": Drop.TRUNCATED,
-    "truncated-png": Drop.TRUNCATED,
-    "scrambled": Drop.UNDECODABLE,
-    "huge": Drop.PIXELS,
-}
-"""Pictures that no build can use, and why."""
-
 _WAYS: Final = (
     "chunked",
     "redirect",
@@ -171,46 +92,6 @@ _WAYS: Final = (
 
 _SIZES_PX: Final = ((256, 256), (320, 256), (256, 340), (400, 300), (300, 400))
 _JPEG: Final = "image/jpeg"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Say the truth about one image and one text on one page."""
-
-    page_url: str
-    page_date: str
-    """ISO 8601, UTC."""
-    position: int
-    """Rank of the `<img>` among the page's, from 0."""
-    url: str
-    """Normalised image URL; as written when it is none."""
-    text: str
-    """The cleaned text."""
-    uid: str
-    """Hex; empty when extract drops the candidate."""
-    kind: str
-    """`true`, `hard:ATTRIBUTE`, `unrelated`, `junk`, `accented`, `foreign` or `short`."""
-    fate: str
-    """SAMPLE or a `Drop`: what a perfect build makes of it."""
-    copies: int = 1
-    """How often the page crawl holds this URL with this text; 0 for a `duplicate`."""
-    opt_out: str | None = None
-    """The signal by which a page that shows this candidate opts out, as a build names it; the
-    first by name when several do. A `duplicate` has its own page's."""
-    license_id: str | None = None
-    license_where: str | None = None
-    width_px: int = 0
-    height_px: int = 0
-    """Of the picture as displayed; 0 when there is none to see."""
-    encoding: str = ""
-    """One of `image_files.ENCODINGS`."""
-    sha256: str = ""
-    """Hex, of the picture's file; empty for broken ones."""
-
-    @property
-    def is_true(self) -> bool:
-        """Say whether the text describes the picture."""
-        return self.kind == "true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,11 +148,6 @@ def draw_little_web(seed: int, num_pages: int = 60) -> LittleWeb:
     return _Maker(random.Random(seed), num_pages).make(seed)
 
 
-def uid_hex(url: str, text: str) -> str:
-    """Return a candidate's id as docs/concepts.md defines it, without the code under test."""
-    return hashlib.blake2b(f"{url}\0{text}".encode(), digest_size=16).hexdigest()
-
-
 def clear_language(text: str) -> str | None:
     """Return the language of a text, or None when that is open to doubt.
 
@@ -310,7 +186,7 @@ class _Maker:
             self._add_silent,
             self._add_changing,
         ]
-        oddities += [partial(self._add_broken, name=name) for name in _BROKEN]
+        oddities += [partial(self._add_broken, name=name) for name in BROKEN]
         num_odd = 0
         for number, date in enumerate(self._dates):
             draft = self._draft(number, date)
@@ -339,15 +215,15 @@ class _Maker:
             url=f"{host}/{folder}page-{number}.html",
             date=date,
             base=bases.get(number % 8),
-            opt_out=_OPT_OUTS[number // 7 % len(_OPT_OUTS)] if number % 7 == 6 else None,
-            licence=_LICENCES[number % len(_LICENCES)],
+            opt_out=OPT_OUTS[number // 7 % len(OPT_OUTS)] if number % 7 == 6 else None,
+            licence=LICENCES[number % len(LICENCES)],
         )
 
     def _publish(self, draft: _Draft) -> None:
         number = draft.number
         signals = () if draft.opt_out is None else (draft.opt_out,)
         if draft.opt_out is None and number % 3 == 2:
-            signals = (_NO_OPT_OUTS[number // 3 % len(_NO_OPT_OUTS)],)
+            signals = (NO_OPT_OUTS[number // 3 % len(NO_OPT_OUTS)],)
         page = WebPage(
             url=draft.url,
             date=draft.date,
@@ -404,22 +280,22 @@ class _Maker:
             self._note(draft, replace(old, fate=fate))
 
     def _add_short(self, draft: _Draft) -> None:
-        alt = self._rng.choice(_SHORT)
+        alt = self._rng.choice(SHORT)
         url = self._seen_url(draft)
         draft.images.append(Img(self._written(draft, url), alt))
         self._note_dropped(draft, url, " ".join(alt.split()), "short", Drop.TEXT_TOO_SHORT)
 
     def _add_foreign(self, draft: _Draft) -> None:
-        text = self._rng.choice(_FOREIGN)
+        text = self._rng.choice(FOREIGN)
         url = self._seen_url(draft)
         draft.images.append(Img(self._written(draft, url), text))
         self._note_dropped(draft, url, text, "foreign", Drop.LANGUAGE)
 
     def _add_unwanted(self, draft: _Draft) -> None:
-        self._add_no_url(draft, self._rng.choice(_UNWANTED), Drop.URL_UNWANTED)
+        self._add_no_url(draft, self._rng.choice(UNWANTED), Drop.URL_UNWANTED)
 
     def _add_invalid(self, draft: _Draft) -> None:
-        self._add_no_url(draft, self._rng.choice(_INVALID), Drop.URL_INVALID)
+        self._add_no_url(draft, self._rng.choice(INVALID), Drop.URL_INVALID)
 
     def _add_no_url(self, draft: _Draft, src: str, reason: Drop) -> None:
         text = "a picture that is not worth a look"
@@ -449,7 +325,7 @@ class _Maker:
 
     def _add_accented(self, draft: _Draft) -> None:
         picture = self._new_picture(draft)
-        text = self._rng.choice(_ACCENTED)
+        text = self._rng.choice(ACCENTED)
         # Every other one was decoded by the wrong charset before it came into the page.
         self._num_accented += 1
         alt = text.encode().decode("windows-1252") if self._num_accented % 2 else text
@@ -511,8 +387,8 @@ class _Maker:
             case "huge":
                 self._answer(url, date, 200, image_files.huge_png(), "image/png")
             case _:
-                raise ValueError(f"{name!r} is none of {', '.join(_BROKEN)}")
-        picture = _Picture(url, scene, fate=_BROKEN[name])
+                raise ValueError(f"{name!r} is none of {', '.join(BROKEN)}")
+        picture = _Picture(url, scene, fate=BROKEN[name])
         self._add(draft, picture, self._english(picture, lambda: caption(scene, rng)), "true")
 
     def _add(

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from webpairs.demo.little_web import SAMPLE, Candidate
+from webpairs.demo.truth import SAMPLE, Candidate
 from webpairs.errors import Drop
 from webpairs.funnel import read_funnel
 
