@@ -47,6 +47,9 @@ class BuildUnit:
     archive: tuple[tuple[str, str], ...]
     image_rules: ImageRules
     threshold: float
+    keep_opted_out: bool
+    decode_threads: int
+    """More than one where there are fewer shards than workers; never changes the shard."""
 
 
 @dataclass(slots=True)
@@ -81,6 +84,8 @@ class _Asked:
     """One image and the candidates that want it: (row number, candidate)."""
 
     rows: list[tuple[int, Row]]
+    opt_out: str | None
+    """The opt-out of the image's answer that the rows are kept in spite of."""
     num_bytes: int
     picture: Future[_Picture]
 
@@ -126,7 +131,7 @@ class _ShardBuilder:
     def run(self, writer: ShardWriter) -> ShardCounts:
         batch: list[_Asked] = []
         with (
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as pool,
+            ThreadPoolExecutor(self._unit.decode_threads, "decode") as pool,
             ArchiveReader(dict(self._unit.archive), MAX_IMAGE_BYTES) as reader,
         ):
             for asked in self._obtain(pool, reader):
@@ -144,6 +149,7 @@ class _ShardBuilder:
             future: Future[_Picture] = Future()
             first = rows[0][1]
             num_bytes = 0
+            opt_out: str | None = None
             if first["drop"] is not None:
                 future.set_exception(DataError(Drop(first["drop"])))
             else:
@@ -152,6 +158,9 @@ class _ShardBuilder:
                     payload = reader.read(
                         first["image_file"], first["image_offset"], first["image_length"]
                     )
+                    opt_out = payload.opt_out
+                    if opt_out is not None and not self._unit.keep_opted_out:
+                        raise DataError(Drop.OPTED_OUT_IMAGE, opt_out)
                     num_bytes = len(payload.data)
                     self._counts.image_bytes += num_bytes
                     future = pool.submit(
@@ -159,7 +168,7 @@ class _ShardBuilder:
                     )
                 except DataError as error:
                     future.set_exception(error)
-            ahead.append(_Asked(rows, num_bytes, future))
+            ahead.append(_Asked(rows, opt_out, num_bytes, future))
             while len(ahead) > MAX_IN_FLIGHT_IMAGES or (
                 len(ahead) > 1
                 and sum(a.num_bytes for a in ahead if not a.picture.done()) > MAX_IN_FLIGHT_BYTES
@@ -179,7 +188,10 @@ class _ShardBuilder:
             except DataError as error:
                 dropped += [(number, row, error, None) for number, row in asked.rows]
                 continue
-            pairs += [(number, row, len(pictures)) for number, row in asked.rows]
+            for number, row in asked.rows:
+                # What the page said comes first: it was there before anyone asked for the image.
+                marked = {**row, "opt_out": row["opt_out"] or asked.opt_out}
+                pairs.append((number, marked, len(pictures)))
             pictures.append(picture)
         image_embeddings, text_embeddings = self._embed(pictures, [row for _, row, _ in pairs])
         clock = time.perf_counter()

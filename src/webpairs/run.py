@@ -146,7 +146,7 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
             remove_leftovers(out)
             run.extract(inputs, recipe, archive=True, folder=run.work / "candidates")
             cut = run.dedupe(options)
-            run.build_shards(inputs, recipe, model, threshold, cut, options.shard_size)
+            run.build_shards(options, inputs, model, threshold, cut)
             remove_leftovers(out)  # of workers that the system killed on the way
             finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
         else:
@@ -270,15 +270,15 @@ class _Run:
 
     def build_shards(
         self,
+        options: BuildOptions,
         inputs: Sequence[Input],
-        recipe: Recipe,
         model: Model,
         threshold: float,
         cut: Cut,
-        shard_size: int,
     ) -> None:
         """Build every shard that is not committed yet."""
-        keys = Keys.for_dataset(len(cut.shards), shard_size)
+        recipe = options.resolved_recipe()
+        keys = Keys.for_dataset(len(cut.shards), options.shard_size)
         image_rules = ImageRules(
             min_bytes=recipe.min_image_bytes,
             max_pixels=recipe.max_pixels,
@@ -296,6 +296,8 @@ class _Run:
                 archive=tuple((one.name, one.path) for one in inputs if one.kind == "warc"),
                 image_rules=image_rules,
                 threshold=threshold,
+                keep_opted_out=options.keep_opted_out,
+                decode_threads=-(-self._workers // max(1, min(self._workers, len(cut.shards)))),
             )
             for shard in cut.shards
         ]

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from webpairs.errors import DataError, Drop
+from webpairs.extract.optout import TDM_RESERVATION, opt_out_of
 from webpairs.http import decode_body
 from webpairs.inputs import open_input
 from webpairs.records import Record, RecordReader
@@ -36,6 +37,8 @@ class Payload:
     url: str
     """WARC-Target-URI as written."""
     content_type: str | None
+    opt_out: str | None = None
+    """The opt-out signal in the answer's headers, as `extract.optout` names it."""
 
 
 @dataclass(slots=True)
@@ -104,7 +107,16 @@ class ArchiveReader:
         if not body.data and not body.whole:
             coding = record.http.get("content-encoding") or record.http.get("transfer-encoding")
             raise DataError(Drop.ARCHIVE_BROKEN, f"content coding {coding} cannot be undone")
-        return Payload(body.data, record.http.status, record.url, record.http.get("content-type"))
+        return Payload(
+            data=body.data,
+            status=record.http.status,
+            url=record.url,
+            content_type=record.http.get("content-type"),
+            opt_out=opt_out_of(
+                record.http.get_all("x-robots-tag"),
+                tdm_reservations=record.http.get_all(TDM_RESERVATION),
+            ),
+        )
 
     def _resource(self, record: Record) -> Payload:
         if record.content_length > self._max_bytes:
