@@ -33,7 +33,7 @@ def print_extract_result(result: ExtractResult) -> None:
     """Print what extract counted and the files it wrote."""
     console = _console()
     _print_warnings(console, result.warnings)
-    console.print(funnel_table(result.funnel))
+    console.print(funnel_table(result.funnel, to_candidates=True))
     _say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
 
 
@@ -41,7 +41,7 @@ def print_status(status: Status) -> None:
     """Print how far a run is."""
     console = _console()
     _print_warnings(console, status.warnings)
-    console.print(funnel_table(status.funnel))
+    console.print(funnel_table(status.funnel, to_candidates=status.verb == "extract"))
     _say(console, "")
     if status.extract_mb_per_s:
         _say(console, f"extract: {status.extract_mb_per_s:,.1f} MB/s")
@@ -74,6 +74,8 @@ def print_demo_result(result: DemoResult) -> None:
     console = _console()
     console.print(funnel_table(result.build.funnel))
     score = result.score
+    for fate, (expected, found) in sorted(score.miscounts.items()):
+        _say(console, f"not as the truth has it: {fate}: {found:,} instead of {expected:,}")
     _say(
         console,
         f"\nprecision {score.precision:.3f}, recall {score.recall:.3f} at similarity >= "

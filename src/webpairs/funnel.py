@@ -71,8 +71,11 @@ def read_funnel(out: Path) -> Funnel:
     return funnel
 
 
-def funnel_table(funnel: Funnel) -> Table:
-    """Return the funnel as a table: stage by stage, what went and what stayed."""
+def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
+    """Return the funnel as a table: stage by stage, what went and what stayed.
+
+    With `to_candidates` it ends there, as `webpairs extract` does.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("stage")
     table.add_column("what")
@@ -87,9 +90,12 @@ def funnel_table(funnel: Funnel) -> Table:
     for drop in Drop:
         if funnel.drops[drop]:
             row(drop.stage, f"- {drop}", -funnel.drops[drop])
-    if funnel.left:
-        row("", "left to do", funnel.left)
-    row("write", "samples", funnel.samples, "bold")
+    if to_candidates:
+        row("write", "candidates", funnel.left, "bold")
+    else:
+        if funnel.left:
+            row("", "left to do", funnel.left)
+        row("write", "samples", funnel.samples, "bold")
     if funnel.broken_records:
         table.caption = f"beside these, {funnel.broken_records:,} records could not be read"
     return table

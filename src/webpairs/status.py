@@ -29,6 +29,11 @@ class Status:
     warnings: tuple[str, ...]
 
     @property
+    def verb(self) -> str:
+        """Return the verb that made the folder: build or extract."""
+        return self.manifest["verb"]
+
+    @property
     def finished(self) -> bool:
         """Say whether the run is complete."""
         return self.manifest["finished"] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,10 +72,11 @@ def run_demo(
 
 def _next_lines(out: Path, dataset: Path) -> tuple[str, ...]:
     """Return commands that lead on from the demo."""
-    wat, candidates = out / "crawl" / "wat", out / "candidates"
+    wat, links = out / "crawl" / "wat", out / "links"
+    command = os.environ.get("WEBPAIRS_COMMAND", "webpairs")  # ./run says how it was typed
     return (
-        f"webpairs status {shlex.quote(str(dataset))}",
-        f"webpairs extract {shlex.quote(str(wat))} --out {shlex.quote(str(candidates))}",
+        f"{command} status {shlex.quote(str(dataset))}",
+        f"{command} extract {shlex.quote(str(wat))} --out {shlex.quote(str(links))}",
         f"tar tvf {shlex.quote(str(dataset / 'images' / '00000.tar'))}",
-        "webpairs build YOUR.warc.gz --out DIR",
+        f"{command} build YOUR.warc.gz --out DIR",
     )
