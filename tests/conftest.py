@@ -1,15 +1,29 @@
-"""Keep every test off the network: only loopback and Unix sockets may be connected."""
+"""Keep every test off the network, and build from the little web once for all of them."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import socket
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from webpairs import BuildOptions, build_dataset
+from webpairs.demo.crawl_files import CrawlFiles, write_crawl_files
+from webpairs.demo.little_web import LittleWeb, draw_little_web
+
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@dataclass(frozen=True)
+class SmallCrawl:
+    """Hold a little web and its crawl files."""
+
+    web: LittleWeb
+    files: CrawlFiles
 
 
 def _is_here(address: Any) -> bool:
@@ -50,3 +64,28 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", checked_connect)
     monkeypatch.setattr(socket.socket, "connect_ex", checked_connect_ex)
     monkeypatch.setattr(socket, "getaddrinfo", checked_look_up)
+
+
+@pytest.fixture(scope="session")
+def little_web(tmp_path_factory: pytest.TempPathFactory) -> SmallCrawl:
+    """Draw a small little web and write its crawl files once for all tests."""
+    web = draw_little_web(seed=7, num_pages=15)
+    return SmallCrawl(web, write_crawl_files(web, tmp_path_factory.mktemp("little-web")))
+
+
+@pytest.fixture(scope="session")
+def loose_run(little_web: SmallCrawl, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build from the little web once, undisturbed, in this process, with every score kept."""
+    out = tmp_path_factory.mktemp("runs") / "loose"
+    result = build_dataset(
+        BuildOptions(
+            inputs=tuple(map(str, little_web.files.warc)),
+            out=str(out),
+            model="tiny",
+            threshold=-1,
+            shard_size=40,
+            workers=1,
+        )
+    )
+    assert result.out == out
+    return out
