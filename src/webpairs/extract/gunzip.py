@@ -1,8 +1,9 @@
 """Decompress crawl files fast, and as far as they go when they are broken.
 
-A crawl file is a chain of gzip members, one a record. ISA-L reads the whole chain as one stream
-in C; only when it meets a fault does the slow way take over, from the first byte not yet handed
-on, to give what the broken member still holds and go on with the next one.
+A crawl file is a chain of gzip members, one a record. ISA-L reads the whole chain as one stream in
+C; only when it meets a fault does the slow way take over, from the first byte not yet handed on, to
+give what the broken member still holds and go on with the next one. Measured on 26 MB of WAT:
+0.15 s, and the same with zlib-ng, or with libdeflate called for each member.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class GunzipReader:
             while (at := data.find(MAGIC)) < 0:
                 more = read(_READ_BYTES)
                 if not more:
-                    self.num_broken += not counted and bool(data.strip(_PADDING))
+                    self.cut = bool(data) and MAGIC.startswith(data)
+                    self.num_broken += not (counted or self.cut) and bool(data.strip(_PADDING))
                     return
                 data = data + more if len(data) < len(MAGIC) else data[-2:] + more
             self.num_broken += not counted and bool(data[:at].strip(_PADDING))

@@ -218,7 +218,7 @@ def _columns(
     sources: list[str] = []
     positions: list[int] = []
     for source in texts:
-        rows = [row for row in enumerate(images) if row[1].get(source)]
+        rows = [row for row in enumerate(images) if row[1].get(source) and "url" in row[1]]
         urls += [image["url"] for _, image in rows]
         found += [image[source] for _, image in rows]
         sources += [source] * len(rows)

@@ -94,11 +94,7 @@ def read_wat_records(
         if start > 0 and (end < held or (end == held and not buffer.more)):
             if end == held or data[end] in b"\r\n":
                 stats.records += 1
-                # Records of requests have no such key; an odd end may be broken JSON: the parser
-                # will tell.
-                if (
-                    data.find(b"HTML-Metadata", start, end) >= 0 or data[end - 1] != _BRACE
-                ) and data.find(b"application/json", at, start) >= 0:
+                if _may_be_of_a_page(data, at, start, end):
                     yield data, start, end, buffer.passed + at
                 at = end
                 continue
@@ -125,6 +121,16 @@ def read_wat_records(
         )
 
 
+def _may_be_of_a_page(data: bytearray, at: int, start: int, end: int) -> bool:
+    """Say whether a record must be parsed: those of requests and the like have no such key.
+
+    An odd end may be broken JSON: the parser will tell.
+    """
+    return (data.find(b"HTML-Metadata", start, end) >= 0 or data[end - 1] != _BRACE) and data.find(
+        b"application/json", at, start
+    ) >= 0
+
+
 def _locate(data: bytearray, at: int, held: int) -> tuple[int, int]:
     """Return where the body of the record at `at` starts and ends; the end may not be held yet.
 
@@ -135,6 +141,8 @@ def _locate(data: bytearray, at: int, held: int) -> tuple[int, int]:
         incomplete = held - at < len(b"WARC/") and b"WARC/".startswith(data[at:held])
         return (_INCOMPLETE if incomplete else _BROKEN), 0
     header_end = data.find(b"\r\n\r\n", at, held)
+    if header_end - at > _MAX_HEADER_BYTES:
+        return _BROKEN, 0
     length_at = data.find(_LENGTH, at, header_end) if header_end >= 0 else -1
     if length_at >= 0:
         digits = data[length_at + len(_LENGTH) : data.find(b"\r", length_at + 2, header_end + 1)]
