@@ -201,7 +201,7 @@ def captures(draw: st.DrawFn) -> Row:
     return capture(draw(URLS), draw(DAYS), 0, kind, **changes)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     made=st.lists(captures(), max_size=25),
     asked=st.lists(

@@ -70,7 +70,8 @@ def join_archive(
         _ask(duck, _first_rows(units, num_rows))
         for hop in range(MAX_REDIRECTS + 1):
             _look_up(duck)
-            _settle(duck, follow=hop < MAX_REDIRECTS)
+            if not _settle(duck, follow=hop < MAX_REDIRECTS):
+                break
         return cut_rows(
             _in_reading_order(duck, _first_rows(units, num_rows)),
             folder,
@@ -209,13 +210,18 @@ def _look_up(duck: duckdb.DuckDBPyConnection) -> None:
     ):
         duck.execute(f"""
             CREATE OR REPLACE TABLE asked AS
-            SELECT n, {key} AS key, moment FROM open ANTI JOIN found USING (n);
-            INSERT INTO found {_nearest(places)};
+            SELECT n, {key} AS key, moment FROM open ANTI JOIN found USING (n)
         """)
+        if not _any_rows(duck, "asked"):
+            return
+        duck.execute(f"INSERT INTO found {_nearest(places)}")
 
 
-def _settle(duck: duckdb.DuckDBPyConnection, *, follow: bool) -> None:
-    """Turn what was found into answers, or, for redirects, into the next lookups."""
+def _settle(duck: duckdb.DuckDBPyConnection, *, follow: bool) -> bool:
+    """Turn what was found into answers, or, for redirects, into the next lookups.
+
+    Return whether any are left to do.
+    """
     duck.execute("""
         CREATE OR REPLACE TABLE taken AS
         SELECT
@@ -270,6 +276,11 @@ def _settle(duck: duckdb.DuckDBPyConnection, *, follow: bool) -> None:
         CREATE OR REPLACE TABLE open AS
         SELECT n, location AS url, moment, hop + 1 AS hop FROM taken WHERE gives = 'redirect'
     """)
+    return _any_rows(duck, "open")
+
+
+def _any_rows(duck: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(duck.execute(f"SELECT * FROM {table} LIMIT 1").fetchall())
 
 
 def _in_reading_order(

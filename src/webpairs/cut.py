@@ -17,6 +17,9 @@ from webpairs.shard import ROW_GROUP_ROWS, Keys
 
 UNIQUE_SCHEMA: Final = arrow_schema(UNIQUE)
 _MARK: Final = "shards.json"
+_REPETITIVE: Final = frozenset(
+    ("license", "language", "license_id", "license_where", "opt_out", "image_source")
+) | frozenset(("text_source", "crawl_file", "image_file", "drop", "reason", "stage", "signal"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,25 @@ def read_cut(folder: Path, shard_size: int) -> Cut | None:
 
 def write_groups(path: Path, rows: Feed, schema: pa.Schema, num_rows: int) -> None:
     """Write the next `num_rows` of `rows` as parquet in row groups of one fixed size."""
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with open_parquet(path, schema) as writer:
         for start in range(0, num_rows, ROW_GROUP_ROWS):
             writer.write_table(rows.take(min(ROW_GROUP_ROWS, num_rows - start)))
+
+
+def open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file of the tables between extract and build.
+
+    They are read whole and in order: statistics would help nobody, and dictionaries of what
+    seldom repeats (ids, URLs, texts) would double the time it takes to write.
+    """
+    repetitive = [name for name in schema.names if name in _REPETITIVE]
+    return pq.ParquetWriter(
+        path,
+        schema,
+        compression="zstd",
+        use_dictionary=repetitive,  # pyright: ignore[reportArgumentType]  # its stub says bool
+        write_statistics=False,
+    )
 
 
 class Feed:

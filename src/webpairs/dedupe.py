@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from webpairs.cut import Cut, Feed, cut_rows, read_cut, write_groups
+from webpairs.cut import Cut, Feed, cut_rows, open_parquet, read_cut, write_groups
 from webpairs.errors import Drop
 from webpairs.extract.candidates import BUCKETS_KEY, NUM_BUCKETS, bucket_row_groups
 from webpairs.extract.url import url_hash
@@ -336,7 +336,7 @@ class _OptOuts:
 
     def __init__(self, path: Path, *, keep: bool) -> None:
         self._keep = keep
-        self._writer = pq.ParquetWriter(path, _DROPS_SCHEMA, compression="zstd")
+        self._writer = open_parquet(path, _DROPS_SCHEMA)
         self.found = 0
         self.opted_out = 0
 
@@ -392,7 +392,7 @@ def _collapse_stream(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 def _write(path: Path, tables: Iterable[pa.Table]) -> int:
     num_rows = 0
-    with pq.ParquetWriter(path, COLLAPSED_SCHEMA, compression="zstd") as writer:
+    with open_parquet(path, COLLAPSED_SCHEMA) as writer:
         for table in tables:
             writer.write_table(table)
             num_rows += table.num_rows
@@ -419,7 +419,7 @@ def _write_ranked(
             memory_bytes=memory_bytes,
             threads=unit.threads,
         ) as duck,
-        pq.ParquetWriter(path, _RANKED_SCHEMA, compression="zstd") as writer,
+        open_parquet(path, _RANKED_SCHEMA) as writer,
     ):
         for table in sort_by(duck, ranked(), _RANKED_SCHEMA, "rank"):
             bucket = id_words(table.column("rank"))[:, 0] >> np.uint64(56)

@@ -53,6 +53,8 @@ def open_duckdb(
                     "autoload_known_extensions": False,
                 }
             )
+            # Progress is shown by us, never by a library's own bar.
+            connection.execute("SET enable_progress_bar = false")
             try:
                 yield connection
             finally:
