@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
 from conftest import SmallCrawl
 from run_folders import (
     check_committed_shards,
