@@ -150,14 +150,13 @@ def _undo_gzip(data: bytes, max_bytes: int) -> Body:
 
 def _undo_deflate(data: bytes, max_bytes: int) -> Body:
     # "deflate" is zlib by the standard (RFC 9110, 8.4.1.2), raw deflate by some servers.
-    if not data:
-        return Body(data)
-    if len(data) >= 2 and data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0:
-        body = _inflate(data, _ZLIB, max_bytes)
-        if body.data or body.whole:
-            return body
-    body = _inflate(data, _RAW, max_bytes)
-    return body if body.data or body.whole else Body(data)
+    for wbits in (_ZLIB, _RAW):
+        try:
+            zlib.decompressobj(wbits).decompress(data[:_SMALL_STEP_BYTES], _PIECE_BYTES)
+        except zlib.error:
+            continue
+        return _inflate(data, wbits, max_bytes)
+    return Body(data)
 
 
 def _inflate(data: bytes, wbits: int, max_bytes: int, step_bytes: int = 0) -> Body:

@@ -103,10 +103,12 @@ class _Members:
         """Return the next piece, maybe empty, or None at the end of the file."""
         step = _STEP_BYTES
         if self.inflater is None:
-            if self.at == len(self.chunk) and not self._read():
+            if not self._find_member():
                 return None
-            self.inflater = isal_zlib.decompressobj(31)
             self.start, self.ended = self.position, False
+            if not self.chunk.startswith(_GZIP_MAGIC[:2], self.at):
+                raise _BrokenMember("no gzip member")
+            self.inflater = isal_zlib.decompressobj(31)
             step = _FIRST_STEP_BYTES
         inflater = self.inflater
         while True:
@@ -128,6 +130,17 @@ class _Members:
                 return piece
             if piece:
                 return piece
+
+    def _find_member(self) -> bool:
+        """Pass zeros, with which tapes and block devices pad; False at the end of the file."""
+        while True:
+            rest = self.chunk[self.at : self.at + 2]
+            if rest[:1] == b"\0":
+                self.at += len(self.chunk) - self.at - len(self.chunk[self.at :].lstrip(b"\0"))
+            elif len(rest) == 2:
+                return True
+            elif not self._read():
+                return bool(rest)
 
     def find_next(self) -> bool:
         """Go to the next member that begins a record, from behind the broken one's first byte."""
@@ -258,6 +271,8 @@ class RecordReader:
             self._limit = None
             record = self._read_head(start)
             if record is None:
+                if self.cut:
+                    return None
                 self.num_broken += 1
                 if not self._find_record_line():
                     return None
@@ -297,7 +312,6 @@ class RecordReader:
         if self._limit is not None:
             return False
         if not self._more():
-            self.cut = True
             return False
         member = self._member_at
         if member > start and member >= self._base and self._starts_record(member):
@@ -326,11 +340,15 @@ class RecordReader:
         """Read WARC headers; None when none stand here, or they lack a usable length.
 
         Leaves the buffer behind the head, or where the search for the next record may begin.
+        Sets `cut` when the file ends inside a head.
         """
         while (end := _HEAD_END.search(self._buffer, self._at)) is None:
-            if len(self._buffer) - self._at > MAX_HEAD_BYTES or not self._more_of_record(start):
+            if len(self._buffer) - self._at > MAX_HEAD_BYTES:
                 break
-        is_record = self._starts_record(self._here)
+            if not self._more_of_record(start):
+                self.cut = self._limit is None and self._starts_record(start)
+                break
+        is_record = self._starts_record(start)
         stop = len(self._buffer) if self._limit is None else self._limit - self._base
         headers: dict[str, str] = {}
         if is_record and end is not None and end.end() <= stop:
@@ -376,6 +394,7 @@ class RecordReader:
                 break
             if not self._more_of_record(start) and not self._available(left):
                 record.whole = False
+                self.cut = self._limit is None
                 break
         record.payload = parts[0] if len(parts) == 1 else b"".join(parts)
 

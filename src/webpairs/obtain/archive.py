@@ -102,7 +102,7 @@ class ArchiveReader:
                 raise DataError(Drop.ARCHIVE_BROKEN, f"no HTTP answer at byte {offset} of {file}")
             return self._resource(record)
         body = decode_body(record.http, record.payload, self._max_bytes)
-        if body.too_large or record.content_length > self._keep_bytes:
+        if body.too_large or len(record.payload) >= self._keep_bytes:
             raise DataError(Drop.TOO_LARGE, f"more than {self._max_bytes} bytes")
         if not body.data and not body.whole:
             coding = record.http.get("content-encoding") or record.http.get("transfer-encoding")
@@ -119,7 +119,7 @@ class ArchiveReader:
         )
 
     def _resource(self, record: Record) -> Payload:
-        if record.content_length > self._max_bytes:
+        if len(record.payload) > self._max_bytes:
             raise DataError(Drop.TOO_LARGE, f"more than {self._max_bytes} bytes")
         return Payload(record.payload, 200, record.url, record.headers.get("content-type"))
 
