@@ -93,7 +93,7 @@ def _find_local(argument: str) -> list[str]:
             os.path.join(folder, name)
             for folder, _, names in os.walk(argument, followlinks=True)
             for name in names
-            if name.endswith(SUFFIXES) and not name.startswith(".")
+            if _is_crawl_file(name)
         ]
         if not paths:
             raise ConfigError(f"{argument}: no crawl file in this folder: {_FIX}")
@@ -108,6 +108,11 @@ def _find_local(argument: str) -> list[str]:
             raise ConfigError(f"{argument}: no file matches: check the pattern and its quotes")
         return paths
     raise ConfigError(f"{argument}: no such file or folder: check the spelling")
+
+
+def _is_crawl_file(path: str) -> bool:
+    """Say whether a file found in a folder is to be read, by its name."""
+    return path.endswith(SUFFIXES) and not path.rpartition("/")[2].startswith(".")
 
 
 def _local_size(path: str) -> int:
@@ -138,7 +143,7 @@ def _find_remote(url: str) -> dict[str, int]:
         elif url.startswith(("http://", "https://")):  # no folders; a 404 is seen when sniffing
             inners = [inner]
         elif system.isdir(inner):
-            inners = [str(path) for path in system.find(inner) if str(path).endswith(SUFFIXES)]
+            inners = [path for path in map(str, system.find(inner)) if _is_crawl_file(path)]
         elif system.exists(inner):
             inners = [inner]
         else:
@@ -212,12 +217,11 @@ def _first_records(data: bytes) -> Iterator[tuple[dict[bytes, bytes], bytes]]:
         if not data.startswith(b"WARC/", position):
             return
         end = min((e for e in (data.find(s, position) for s in _BLANK) if e >= 0), default=-1)
-        block = data[position : end if end >= 0 else len(data)]
+        if end < 0:  # cut off: the name must do
+            return
+        block = data[position:end]
         lines = [line.partition(b":") for line in block.splitlines()[1:]]
         headers = {name.strip().lower(): value.strip().lower() for name, _, value in lines}
-        if end < 0:
-            yield headers, b""
-            return
         start = end + (4 if data.startswith(_BLANK[0], end) else 2)
         length = headers.get(b"content-length", b"")
         position = start + (int(length) if length.isdigit() and len(length) < 16 else 0)

@@ -262,11 +262,12 @@ class CandidateWriter:
         table = pa.concat_tables(self._tables).combine_chunks()
         self._clear_tables()
         order, buckets = _order(table)
+        table = table.take(pa.array(order))
         edges = np.searchsorted(buckets, np.arange(NUM_BUCKETS + 1))
         for bucket in range(NUM_BUCKETS):
             start, end = int(edges[bucket]), int(edges[bucket + 1])
             if start < end:
-                group = table.take(pa.array(order[start:end]))
+                group = table.slice(start, end - start)
                 self._parquet.write_table(group, row_group_size=end - start)
                 self._buckets.append(bucket)
 
