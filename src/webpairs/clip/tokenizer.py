@@ -20,8 +20,8 @@ from webpairs.errors import ConfigError
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
 
-# OpenAI's pattern. It ignores case there; here the text is lower-case before it is split, so that
-# only the long s of a contraction ('ſ, which ignoring case makes an 's) is left to say.
+# OpenAI's pattern ignores case. The text is lower-case by then, so one thing is left to say here, 'ſ
+# counts as 's, and one in `clean`: U+0345, an iota written below, matches nothing.
 _WORDS: Final = (
     r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d"
     r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -87,6 +87,7 @@ def clean(text: str) -> str:
         import ftfy
 
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
+        return " ".join(text.split()).lower().replace("\u0345", " ")
     return " ".join(text.split()).lower()
 
 
