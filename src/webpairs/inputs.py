@@ -6,14 +6,20 @@ An argument is a file, a folder (searched for crawl files by name), a glob or an
 from __future__ import annotations
 
 import glob
+import io
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
 
 from webpairs.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 Kind = Literal["wat", "warc"]
 
@@ -77,9 +83,33 @@ def find_inputs(arguments: Sequence[str]) -> list[Input]:
 def open_input(path: str) -> BinaryIO:
     """Open a local path or an fsspec URL for reading bytes, buffered."""
     if not _is_url(path):
-        return open(path, "rb", buffering=_BLOCK_BYTES)
+        return io.BufferedReader(_Told(path), _BLOCK_BYTES)
     system, inner = _file_system(path)
     return cast(BinaryIO, system.open(inner, "rb", block_size=4 * _BLOCK_BYTES))
+
+
+@contextmanager
+def told_of_reads(listener: Callable[[int], None]) -> Generator[None]:
+    """Call `listener` with the number of bytes of every read from a local input in this block."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+_listener: ContextVar[Callable[[int], None] | None] = ContextVar("_listener", default=None)
+
+
+class _Told(io.FileIO):
+    """Tell the listener of each read, so that the bar of a large file moves."""
+
+    def readinto(self, buffer: Buffer, /) -> int | None:
+        num_bytes = super().readinto(buffer)
+        listener = _listener.get()
+        if listener is not None and num_bytes:
+            listener(num_bytes)
+        return num_bytes
 
 
 def _is_url(argument: str) -> bool:

@@ -89,18 +89,21 @@ def finish(out: Path, manifest: dict[str, Any], funnel: Funnel, when: str) -> No
 def _decisive(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     pairs = [(name, old.get(name), new[name]) for name in ("format", "verb", "cleaner")]
     options = old.get("options") or {}
-    for name in sorted({*options, *new["options"]}):
-        # JSON has lists where the options have tuples.
-        pairs.append((name, _plain(options.get(name)), _plain(new["options"].get(name))))
-    model_there, model_here = old.get("model") or {}, new["model"] or {}
-    for name in ("weights_sha256", "dim"):
-        pairs.append((f"model {name}", model_there.get(name), model_here.get(name)))
+    # JSON has lists where the options have tuples.
+    pairs += [
+        (name, _plain(options.get(name)), _plain(new["options"].get(name)))
+        for name in sorted({*options, *new["options"]})
+    ]
+    there, here = old.get("model") or {}, new["model"] or {}
+    pairs += [
+        (f"model {name}", there.get(name), here.get(name)) for name in ("weights_sha256", "dim")
+    ]
     pairs.append(("inputs", _content(old.get("inputs") or []), _content(new["inputs"])))
     return pairs
 
 
 def _content(inputs: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Return what identifies inputs: a folder may be moved between runs, its files may not change."""
+    """Return what identifies inputs: they may be moved between runs, but not change."""
     return [(one["name"], one["bytes"]) for one in inputs]
 
 

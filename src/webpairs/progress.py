@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 PLAIN_INTERVAL_S: Final = 10.0
 NUM_REASONS: Final = 4
@@ -87,10 +88,10 @@ class _Counts:
         return (self.done - self.total.done) / elapsed_s if elapsed_s > 0 else 0.0
 
     def tail(self) -> str:
-        """Return `123/s · samples 10 · similarity 80 · too_small 3`."""
+        """Return `123/s · samples 10 · similarity 80 · too_small 3`, in the stage's unit."""
         rate = self.rate()
         shown = f"{rate:,.1f}" if rate < 10 else f"{rate:,.0f}"
-        parts = [f"{shown} {self.total.unit}/s"]
+        parts = [f"{shown}/s"]
         others = Counter(self.others)
         if "samples" in others:
             parts.append(f"samples {others.pop('samples'):,}")
@@ -102,12 +103,17 @@ class _Bar:
     def __init__(self, total: StageTotal, console: Console) -> None:
         self._counts = _Counts(total)
         self._progress = Progress(
-            TextColumn("{task.description:<8}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description:<7}"),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TextColumn("{task.fields[amount]}"),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[tail]}"),
+            # What does not fit into the rest of the line is cut off, never the bar.
+            TextColumn(
+                "{task.fields[tail]}",
+                table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            ),
+            expand=True,
             console=console,
         )
         self._task = self._progress.add_task(

@@ -45,7 +45,7 @@ from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
 from webpairs.files import is_leftover, remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.image import ImageRules
-from webpairs.inputs import Input, find_inputs
+from webpairs.inputs import Input, find_inputs, told_of_reads
 from webpairs.manifest import finish, new_manifest, start_or_resume
 from webpairs.options import BuildOptions, ExtractOptions, resolve_workers
 from webpairs.progress import RunProgress, StageTotal
@@ -350,8 +350,18 @@ class _Run:
 
 
 def _extract(unit: ExtractUnit, link: Link) -> ExtractStats:
-    stats = extract_unit(unit)
-    link.report({"done": sum(one.bytes for one in unit.inputs) / 1e6, "found": stats.found})
+    left_mb = sum(one.bytes for one in unit.inputs) / 1e6
+
+    def tell(num_bytes: int) -> None:
+        nonlocal left_mb
+        # A reader may go back to the start of a file: the bar never shows more than there is.
+        read_mb = min(num_bytes / 1e6, left_mb)
+        left_mb -= read_mb
+        link.report({"done": read_mb})
+
+    with told_of_reads(tell):
+        stats = extract_unit(unit)
+    link.report({"done": left_mb, "found": stats.found})
     return stats
 
 
