@@ -30,7 +30,7 @@ def test_a_stage_ends_with_one_plain_line() -> None:
             progress.add({"done": 200, "samples": 50, "similarity": 100, "too_small": 50})
     (line,) = stream.getvalue().splitlines()
     assert line.startswith("build: 1,000/1,000 candidates, ")
-    assert line.endswith("candidates/s · samples 200 · similarity 400 · too_small 200")
+    assert line.endswith("/s · samples 200 · similarity 400 · too_small 200")
     assert "\x1b" not in line
 
 
@@ -44,8 +44,8 @@ def test_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
             progress.add({"done": 2})
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4, "after 10, 20 and 30 seconds, and at the end"
-    assert lines[0] == "extract: 20/100 MB, 2.0 MB/s"
-    assert lines[-1] == "extract: 60/100 MB, 2.0 MB/s"
+    assert lines[0] == "extract: 20/100 MB, 2.0/s"
+    assert lines[-1] == "extract: 60/100 MB, 2.0/s"
 
 
 def test_what_was_done_before_is_no_speed_of_now(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def test_what_was_done_before_is_no_speed_of_now(monkeypatch: pytest.MonkeyPatch
     with progress.stage(STAGE):
         clock = 4.0
         progress.add({"done": 400})
-    assert "600/1,000 candidates, 100 candidates/s" in stream.getvalue()
+    assert "600/1,000 candidates, 100/s" in stream.getvalue()
 
 
 def test_only_the_most_frequent_reasons_are_named() -> None:
@@ -66,15 +66,17 @@ def test_only_the_most_frequent_reasons_are_named() -> None:
     assert "reason_3" not in stream.getvalue()
 
 
-@pytest.mark.parametrize("width", [200, 80, 20])
+@pytest.mark.parametrize("width", [200, 80, 40])
 def test_a_bar_on_a_terminal(width: int) -> None:
     stream, progress = terminal(width)
     with progress.stage(STAGE):
         progress.add({"done": 300, "samples": 30, "similarity": 270})
         progress.say("a line above the bars [not markup]")
     shown = stream.getvalue()
-    assert "bui" in shown
+    assert "bu" in shown
     assert "a line above" in shown
+    if width >= 80:
+        assert "500/1,000 candidates" in shown
     if width == 200:
         assert "50%" in shown
         assert "500/1,000 candidates" in shown
