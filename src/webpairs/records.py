@@ -30,9 +30,9 @@ from webpairs.http import MAX_HEAD_BYTES, Head, parse_head, parse_headers
 
 _READ_BYTES: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 20
-_FIRST_STEP_BYTES: Final = 16 << 10
+_FIRST_STEP_BYTES: Final = 64 << 10
 """Compressed bytes fed to a new member at once; what lies behind its end is copied back."""
-_STEP_BYTES: Final = 128 << 10
+_STEP_BYTES: Final = 256 << 10
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _FAULTS: Final = (
     cast(type[Exception], isal_zlib.error),  # its stub says it is an instance
@@ -43,6 +43,10 @@ _HEAD_END: Final = re.compile(rb"\r?\n\r?\n")
 _RECORD_LINE: Final = re.compile(rb"WARC/[01]\.\d{1,2}\r?\n")
 """The first line of a record: versions 0.17, 0.18, 1.0 and 1.1 are in use."""
 _RECORD_LINE_SEARCH: Final = re.compile(rb"(?<=\n)WARC/[01]\.\d{1,2}\r?\n")
+_LENGTH: Final = re.compile(
+    rb"\n[ \t]*Content-Length[ \t]*:[ \t]*(\d{1,15})[ \t]*\r?\n", re.IGNORECASE
+)
+_TYPE: Final = re.compile(rb"\n[ \t]*WARC-Type[ \t]*:[ \t]*([a-z]+)[ \t]*\r?\n", re.IGNORECASE)
 _HTTP: Final = b"HTTP/"
 _RECORD_LINE_BYTES: Final = 16
 
@@ -51,8 +55,8 @@ _RECORD_LINE_BYTES: Final = 16
 class Record:
     """Hold a record; `payload` is what stands behind the HTTP head, or else the block."""
 
-    headers: dict[str, str]
-    """WARC headers, names in lower case; of a repeated one the first."""
+    head: bytes
+    """Version line and WARC headers as they stand."""
     content_length: int
     http: Head | None = None
     payload: bytes = b""
@@ -61,11 +65,20 @@ class Record:
     """All of the block was in the file, and `payload` is all of it."""
     offset: int = 0
     length: int = 0
+    _headers: dict[str, str] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the WARC headers, names in lower case; of a repeated one the first."""
+        if self._headers is None:  # most records are requests and metadata: nobody asks
+            self._headers = dict(reversed(parse_headers(self.head)))
+        return self._headers
 
     @property
     def kind(self) -> str:
         """Return the WARC-Type in lower case."""
-        return self.headers.get("warc-type", "").lower()
+        found = _TYPE.search(self.head)
+        return found[1].decode().lower() if found else ""
 
     @property
     def url(self) -> str:
@@ -103,7 +116,7 @@ class _Members:
         """Return the next piece, maybe empty, or None at the end of the file."""
         step = _STEP_BYTES
         if self.inflater is None:
-            if not self._find_member():
+            if not self.chunk.startswith(_GZIP_MAGIC, self.at) and not self._find_member():
                 return None
             self.start, self.ended = self.position, False
             if not self.chunk.startswith(_GZIP_MAGIC[:2], self.at):
@@ -263,9 +276,41 @@ class RecordReader:
             yield record
         self.cut = self.cut or self._pieces.cut
 
+    def _next_member(self) -> Record | None:
+        """Return the next record if it is one sound, small gzip member, as nearly all are.
+
+        Else None, with nothing passed over: `_next` does the same for any record, slower.
+        """
+        pieces = self._pieces
+        if not pieces.ended or self._at < len(self._buffer) or not self._more():
+            return None
+        buffer = self._buffer
+        if not pieces.ended or not buffer.endswith(b"\r\n\r\n"):
+            return None
+        end = buffer.find(b"\r\n\r\n") + 4
+        length = _LENGTH.search(buffer, 0, end)
+        line = _RECORD_LINE.match(buffer)
+        if length is None or line is None or end + int(length[1]) + 4 != len(buffer):
+            return None
+        record = Record(buffer[:end], int(length[1]), offset=self._base)
+        stop = len(buffer) - 4
+        if buffer.startswith(_HTTP, end):
+            record.http = parse_head(buffer[end : min(stop, end + MAX_HEAD_BYTES + 1)])
+            if record.http is not None:
+                end += record.http.num_bytes
+        keep = self._keep(record)
+        record.whole = keep >= stop - end
+        if keep > 0:
+            record.payload = buffer[end : min(stop, end + keep)]
+        record.offset, record.length = pieces.start, pieces.position - pieces.start
+        self._at = len(buffer)
+        return record
+
     def _next(self) -> Record | None:
         """Return the next record, or None at the end of the file."""
         pieces = self._pieces
+        if (found := self._next_member()) is not None:
+            return found
         while self._skip_newlines():
             start, member_start = self._here, pieces.start
             self._limit = None
@@ -350,17 +395,15 @@ class RecordReader:
                 break
         is_record = self._starts_record(start)
         stop = len(self._buffer) if self._limit is None else self._limit - self._base
-        headers: dict[str, str] = {}
+        length = None
         if is_record and end is not None and end.end() <= stop:
-            for name, value in parse_headers(self._buffer[self._at : end.start()]):
-                headers.setdefault(name, value)
-        length = headers.get("content-length", "")
-        if not (length.isascii() and length.isdigit() and len(length) < 16):
+            length = _LENGTH.search(self._buffer, self._at, end.end())
+        if length is None or end is None:
             self._at += 1  # the search must not find this record again
             return None
-        assert end is not None
+        head = self._buffer[self._at : end.end()]
         self._at = end.end()
-        return Record(headers, int(length))
+        return Record(head, int(length[1]))
 
     def _available(self, num_bytes: int) -> int:
         stop = self._base + len(self._buffer) if self._limit is None else self._limit

@@ -99,7 +99,7 @@ def test_base(html: str, base: str | None) -> None:
         ("<img data-srcset='a 1w, c 2w' alt=b>", [("c", "b", "srcset", "alt")]),
         ("<img srcset='a 1q' alt=b>", []),
         (
-            "<picture><source srcset='s 1w, m 2w'><source srcset='l 3w'><img src=i alt=b></picture>",
+            "<picture><source srcset='s 1w, m 2w'><source srcset='l 3w'><img src=i alt=b>",
             [("i", "b", "src", "alt"), ("l", "b", "picture", "alt")],
         ),
         (

@@ -58,7 +58,7 @@ def extract_warc(
     stats.inputs += 1
     num_records = 0
     with open_input(path) as file:
-        reader = RecordReader(file, _page_bytes)
+        reader = RecordReader(file, page_bytes)
         for record in reader:
             num_records += 1
             kind = record.kind
@@ -74,7 +74,7 @@ def extract_warc(
                 continue
             if index is not None:
                 _index(record, url, name, date_ms, index)
-            if kind == "response" and _is_page(record):
+            if kind == "response" and is_page(record):
                 stats.pages += 1
                 _extract_page(record, url, name, date_ms, writer, stats)
         stats.bytes_read += reader.bytes_read
@@ -108,7 +108,7 @@ def parse_date(date: str) -> int | None:
     return int(moment.timestamp() * 1000)
 
 
-def _page_bytes(record: Record) -> int:
+def page_bytes(record: Record) -> int:
     """Say how much of a payload to keep: pages, and what has to be sniffed."""
     if record.http is None or record.kind != "response":
         return 0
@@ -120,7 +120,8 @@ def _may_be_page(head: Head) -> bool:
     return head.status == 200 and (kind in HTML_TYPES or kind in _NO_TYPE)
 
 
-def _is_page(record: Record) -> bool:
+def is_page(record: Record) -> bool:
+    """Say whether a response is a page: HTML by its type or, without one, by how it begins."""
     head = record.http
     if head is None or not _may_be_page(head):
         return False
