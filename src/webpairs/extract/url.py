@@ -51,12 +51,11 @@ def join_url(base: str | None, page_url: str, src: str) -> str | None:
 def join_urls(base: str | None, page_url: str, sources: Iterable[str]) -> list[str | None]:
     """Join each of a page's `sources` as `join_url` does, parsing the base once."""
     document = _document_base(base, page_url)
-    join = can_ada.parse if document is None else document.__add__
     urls: list[str | None] = []
     add = urls.append
     for src in sources:
         try:
-            href = str(join(src))
+            href = str(can_ada.parse(src) if document is None else document + src)
         except (ValueError, TypeError):
             add(None)
             continue
