@@ -46,7 +46,7 @@ class FakeLink:
 
 @pytest.fixture(autouse=True)
 def units_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
 
 
 def children() -> list[int]:
@@ -211,7 +211,7 @@ def test_workers_end_when_their_coordinator_is_killed(
     (tmp_path / "engine_link.py").write_text(
         "class FakeLink:\n    preprocess = print\n    def report(self, counts): pass\n"
     )
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}{os.pathsep}{tmp_path}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with subprocess.Popen(
         [sys.executable, "-c", _COORDINATOR.format(function=function)]
     ) as coordinator:
