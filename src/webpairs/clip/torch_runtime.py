@@ -171,7 +171,7 @@ def open_clip_arguments(
             "width": text.width,
             "heads": text.heads,
             "layers": text.layers,
-            "mlp_ratio": _mlp_ratio(shapes, "transformer.resblocks."),
+            "mlp_ratio": _mlp_ratio(shapes, "transformer.resblocks.0."),
         },
     }
 
