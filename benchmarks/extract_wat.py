@@ -46,20 +46,26 @@ json.dump({"seconds": seconds, "num": len(found), "pairs": pairs if len(sys.argv
 """
 
 
-def pairs_as_the_peer(path: str) -> list[tuple[str, str, str, bytes]]:
-    """Return page, URL, alt and uid of each image with an alt text; uncleaned, unfiltered."""
+def pairs_as_the_peer(path: str) -> tuple[list[str], list[str], list[str], list[bytes]]:
+    """Return pages, URLs, alts and uids of images with an alt text; uncleaned, unfiltered."""
     from webpairs.extract.page import ExtractStats
     from webpairs.extract.url import join_urls, uids_of
     from webpairs.extract.wat import read_wat
 
-    pairs: list[tuple[str, str, str, bytes]] = []
+    pages: list[str] = []
+    all_urls: list[str] = []
+    all_texts: list[str] = []
+    uids: list[bytes] = []
     for found in read_wat(path, "x", ExtractStats()):
-        joined = join_urls(found.page.base, found.page.url, found.urls)
-        kept = [(url, text) for url, text in zip(joined, found.texts, strict=True) if url]
-        urls, texts = [url for url, _ in kept], [text for _, text in kept]
-        pages = [found.page.url] * len(urls)
-        pairs += zip(pages, urls, texts, uids_of(urls, texts), strict=True)
-    return pairs
+        urls, texts = join_urls(found.page.base, found.page.url, found.urls), found.texts
+        if None in urls:
+            texts = [text for url, text in zip(urls, texts, strict=True) if url is not None]
+        valid = [url for url in urls if url is not None]
+        pages += [found.page.url] * len(valid)
+        all_urls += valid
+        all_texts += texts
+        uids += uids_of(valid, texts)
+    return pages, all_urls, all_texts, uids
 
 
 def extract_whole(path: str) -> int:
@@ -146,7 +152,7 @@ def time_task(name: str, path: str) -> None:
     """Print the CPU seconds of a task; its imports and models are loaded off the clock."""
     task = TASKS[name]
     if name in ("clean", "language"):
-        _texts.extend(text for _, _, text, _ in pairs_as_the_peer(path))
+        _texts.extend(pairs_as_the_peer(path)[2])
     warm_up = str(Path(path).with_suffix(".small"))
     if name in ("pairs", "whole", "isal", "fastwarc"):
         task(warm_up)
@@ -182,7 +188,7 @@ def check(path: str, truth: object, peer_python: str | None) -> int:
         for url, text, position in zip(page.urls, page.texts, page.positions, strict=True)
     ]
     assert found == truth.pairs, "not the pairs that were drawn"
-    ours = sorted(pair[:3] for pair in pairs_as_the_peer(path))
+    ours = sorted(zip(*pairs_as_the_peer(path)[:3], strict=True))
     if peer_python is not None:
         _, theirs = run_peer(peer_python, path, with_pairs=True)
         normal = [(page, normalise_url(url), text) for page, url, text in theirs]
@@ -214,7 +220,7 @@ def main() -> None:
         if options.file:
             data = Path(options.file).read_bytes()
         Path(path).write_bytes(data)
-        num = len(pairs_as_the_peer(path))
+        num = len(pairs_as_the_peer(path)[0])
         if not options.file:
             num = check(path, truth, options.peer_python)
         size = len(data) / 1e6

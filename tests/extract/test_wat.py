@@ -181,6 +181,7 @@ def test_rules_without_src_or_alt_find_nothing(tmp_path: Path) -> None:
         'a "quoted" text',
         "a brace } in a text",
         "braces {} {{x}} [{",
+        "many braces " + "}" * 5000,
         'ends in "}]',
         'ends in \\"}]',
         "back\\slash\\",
@@ -258,7 +259,7 @@ def test_the_cut_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     lines = [line for line in wat_files.plain(data).splitlines() if line.startswith(b'{"Con')]
     parser = wat.simdjson.Parser()
     for line in lines:
-        if b"{{" not in line and b'\\"quoted' not in line and b'"Links":[' in line:
+        if b'"Links":[' in line:
             wat._read_record(parser, bytearray(line), 0, len(line), ("alt",))
 
 

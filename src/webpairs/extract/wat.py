@@ -44,6 +44,8 @@ _HTML_THEN_HEAD: Final = b'"HTML-Metadata":{"Head":{'
 _LINKS: Final = b',"Links":['
 _END_OF_LINKS: Final = b'"}]'
 _LICENSE_WORD: Final = HOST.encode()
+_MAX_BRACES: Final = 64
+"""Of a text with more braces the record is parsed whole: no work that grows with their square."""
 _NO_PAGE: Final = Page("", None, "", 0, 0)
 _BACKSLASH: Final = ord("\\")
 
@@ -143,23 +145,41 @@ def _cut_links_out(data: bytearray, start: int, end: int) -> tuple[bytes, bytes]
         return frame, bytes(view[links_at:links_end])
 
 
-def _images_cut_out(links: bytes) -> list[dict[str, Any]] | None:
+def _images_cut_out(links: bytes) -> list[Any] | None:
     """Return the members, apart from the path, of each image in a valid JSON array of links.
 
     Links are flat objects of strings. `{"path":"IMG@/src",` with its bare quotes cannot stand in a
     string, so what follows is an image's. It ends at the first `}`, unless that stands in a string.
     As fragments up to there are parsed together, there are as many objects as fragments only if
-    each `}` ended one. Otherwise, or where images are written in another way, return None.
+    each `}` ended one; otherwise they are parsed one by one. Where images are written in another
+    way, return None.
     """
-    fragments = [after[: after.find(b"}")] for after in links.split(_IMAGE)]
-    del fragments[0]
-    if not fragments:
+    pieces = links.split(_IMAGE)
+    del pieces[0]
+    if not pieces:
         return None if b"IMG@" in links else []
+    fragments = [piece[: piece.find(b"}")] for piece in pieces]
     try:
         images: list[Any] = orjson.loads(b"[{" + b"},{".join(fragments) + b"}]")
+        if len(images) == len(fragments):
+            return images
     except ValueError:
-        return None
-    return images if len(images) == len(fragments) else None
+        pass
+    found = [_image_cut_out(piece) for piece in pieces]
+    return None if None in found else found
+
+
+def _image_cut_out(piece: bytes) -> Any:
+    """Return the members up to the first `}` that makes them an object, None when none does."""
+    end = -1
+    for _ in range(_MAX_BRACES):
+        end = piece.find(b"}", end + 1)
+        try:
+            return orjson.loads(b"{" + piece[: end + 1])
+        except ValueError:  # this one stands in a string, which then has no end
+            if end < 0:
+                break
+    return None
 
 
 def _images_parsed(html: Any) -> list[Any]:
