@@ -19,7 +19,7 @@ class Sizes:
     """Size both towers; the defaults are odd on purpose, so that swapped axes do not fit."""
 
     dim: int = 24
-    side_px: int = 50  # two pixels more than three patches: those are not seen
+    side_px: int = 48
     patch_px: int = 16
     width: int = 40
     head_width: int = 8
@@ -32,7 +32,7 @@ class Sizes:
     mlp_ratio: float = 4.0
 
 
-SMALL = Sizes(side_px=48)
+SMALL = Sizes()
 
 
 def random_tensors(sizes: Sizes, seed: int = 0) -> Tensors:
@@ -190,7 +190,8 @@ def small_vocabulary(size: int) -> tuple[dict[str, int], list[tuple[str, str]]]:
     tokens = [*characters, *(f"{character}</w>" for character in characters)]
     letters = "etaoinshr"
     pairs = [(a, b) for a in letters for b in letters if a != b]
-    merges = [*pairs[: size - 514]]
+    assert 514 <= size <= 514 + len(pairs)
+    merges = pairs[: size - 514]
     tokens += ["".join(pair) for pair in merges] + ["<|startoftext|>", "<|endoftext|>"]
     return {token: place for place, token in enumerate(tokens)}, merges
 
