@@ -184,7 +184,7 @@ def test_unreadable(tree: Path) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"WARC/1.0\r\n", b"\x1f\x8b\x08"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_an_input_or_a_clear_error(tmp_path: Path, tail: bytes, head: bytes) -> None:
     path = tmp_path / "x"
     path.write_bytes(head + tail)
