@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ from random_checkpoints import save_tokenizer, small_vocabulary
 
 from webpairs.clip.tokenizer import END, START, Tokenizer, clean, read_tokenizer
 from webpairs.errors import ConfigError
+
+
+def _is_settled(character: str) -> bool:
+    """Say whether Unicode had the character years ago, so that every library knows its kind."""
+    return unicodedata.ucd_3_2_0.category(character) != "Cn"
+
 
 VOCAB, MERGES = small_vocabulary(540)
 SMALL = Tokenizer(VOCAB, MERGES, 20)
@@ -114,7 +121,7 @@ def test_tokens_are_openais() -> None:
 
     @settings(max_examples=1500, deadline=None, derandomize=True)
     @given(
-        st.text(st.characters(exclude_categories=["Cs", "Cn"]))
+        st.text(st.characters(exclude_categories=["Cs"]).filter(_is_settled))
         | st.text("abcdefsrvmlt'’ ABC0123ſİıßΣςé&;#amp<>|.,!?-\u0345\u200d\ufe0f😀日本語")
         | st.from_regex(r"([A-Za-z']{1,9}[ ,.&;]){1,20}")
     )

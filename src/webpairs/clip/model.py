@@ -150,7 +150,11 @@ def _source(spec: str) -> _Source | None:
     if known := find_pretrained(spec):
         return _Source(repo=known.repo, known=known, threshold=known.threshold)
     path = Path(spec).expanduser()
-    if path.exists() or path.suffix == ".safetensors" or spec.startswith(("/", ".", "~")):
+    if (
+        (spec and path.exists())
+        or path.suffix == ".safetensors"
+        or spec.startswith(("/", ".", "~"))
+    ):
         return _Source(path)
     if _open_clip_knows(spec):
         return None
@@ -171,7 +175,9 @@ def _open(source: _Source, *, progress: bool) -> Checkpoint:
 
 def _tokenizer_folder(folder: Path | None, source: _Source) -> Path | None:
     """Say where a checkpoint's tokenizer is on this machine: beside it, or OpenAI's own."""
-    if folder is not None and (source.path is not None or has_tokenizer(folder)):
+    if source.path is not None:
+        return source.path if source.path.is_dir() else source.path.parent
+    if folder is not None and has_tokenizer(folder):
         return folder
     return hub.cached_tokenizer(STANDARD_TOKENIZER) if source.known is not None else None
 
