@@ -20,8 +20,8 @@ from webpairs.errors import ConfigError
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
 
-# OpenAI's pattern ignores case. The text is lower-case by then, so one thing is left to say here, 'ſ
-# counts as 's, and one in `clean`: U+0345, an iota written below, matches nothing.
+# OpenAI's pattern ignores case. The text is lower-case by then, so one thing is left to say here
+# ('ſ counts as 's) and one in `clean` (U+0345, an iota written below, matches nothing).
 _WORDS: Final = (
     r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d"
     r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
