@@ -161,6 +161,20 @@ def test_a_caller_that_stops_reading_stops_the_workers() -> None:
     assert children() == []
 
 
+def test_ctrl_c_is_the_coordinators_alone() -> None:
+    """From a worker's first instant on: a traceback of a starting worker is no message."""
+    mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    results = run_units(engine_units.slow_pid, list(range(50)), workers=2, link=FakeLink())
+    next(results)
+    for worker in children():
+        status = Path(f"/proc/{worker}/status").read_text()
+        blocked = int(status.partition("SigBlk:")[2].split()[0], 16)
+        assert blocked & (1 << (signal.SIGINT - 1))
+        assert not blocked & (1 << (signal.SIGTERM - 1)), "the coordinator ends workers with it"
+    results.close()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mine
+
+
 @pytest.mark.parametrize("how", ["kill", "exit"])
 def test_a_dead_worker_is_replaced_and_its_unit_done_again(tmp_path: Path, how: str) -> None:
     units = [(number, str(tmp_path), how if number == 3 else "") for number in range(8)]

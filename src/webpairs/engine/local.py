@@ -11,13 +11,14 @@ whose coordinator dies sees the end of the socket and ends itself; nothing outli
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final, TypeVar
 
@@ -56,12 +57,23 @@ def run_units(
         pool.stop()
 
 
+@contextmanager
+def _restored(mask: Collection[int]) -> Generator[None]:
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 class _Worker:
     """One worker process and the coordinator's end of its socket."""
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        # Ctrl-C reaches the whole group, and a worker that is just starting would print a
+        # traceback; a blocked signal is inherited.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with theirs, _restored(before):
             self.process = subprocess.Popen(
                 [
                     sys.executable,
