@@ -6,9 +6,11 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 _TEMPORARY: Final = ".tmp-"
 
@@ -30,14 +32,25 @@ def write_whole(path: Path) -> Generator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
 
 
+@contextmanager
+def open_parquet(path: Path, schema: pa.Schema, **options: Any) -> Generator[pq.ParquetWriter]:
+    """Yield a writer of zstd-compressed parquet; `path` is there whole or not at all."""
+    with (
+        write_whole(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", **options) as writer,
+    ):
+        yield writer
+
+
 def sync(path: Path) -> None:
-    """Make the bytes of `path` reach the disk."""
+    """Make the bytes of a file, or the names in a folder, reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -51,7 +64,6 @@ def write_json(path: Path, value: object) -> None:
         temporary.write_bytes(
             orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS) + b"\n"
         )
-    sync(path.parent)
 
 
 def is_leftover(path: Path) -> bool:

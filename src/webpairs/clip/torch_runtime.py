@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from webpairs.clip.checkpoint import Checkpoint
-    from webpairs.clip.model import Model
 
 Embeddings = npt.NDArray[np.float32]
 Encode = Callable[[Sequence[str]], list[list[int]]]
@@ -126,7 +125,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def load_plain(spec: str, checkpoint: Checkpoint) -> Model:
+def load_plain(spec: str, checkpoint: Checkpoint) -> TorchModel:
     """Load a checkpoint of the plain ViT family, in any layout, into open_clip's network."""
     torch, open_clip = _import(spec)
     architecture, weights = checkpoint.architecture, checkpoint.weights
@@ -176,7 +175,7 @@ def open_clip_arguments(
     }
 
 
-def load_open_clip(spec: str) -> Model:
+def load_open_clip(spec: str) -> TorchModel:
     """Load `NAME/PRETRAINED` of any architecture that open_clip knows, from safetensors alone."""
     _, open_clip = _import(spec)
     name, _, tag = spec.partition("/")

@@ -6,6 +6,7 @@ that an image's URL answered with a page, or an error, must be known too. Column
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from webpairs.extract.page import ExtractStats
 from webpairs.extract.url import surt_key
-from webpairs.files import sync, temporary_name
+from webpairs.files import open_parquet
 from webpairs.schema import IMAGE_INDEX, arrow_schema
 
 _SCHEMA: Final = arrow_schema(IMAGE_INDEX)
@@ -32,14 +33,13 @@ class ImageIndexWriter:
 
     def __init__(self, path: str | Path, stats: ExtractStats) -> None:
         self._path = Path(path)
-        self._temporary = temporary_name(self._path)
         self._stats = stats
         self._rows: list[tuple[Any, ...]] = []
+        self._stack = ExitStack()
         self._parquet: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._parquet = pq.ParquetWriter(self._temporary, _SCHEMA, compression="zstd")
+        self._parquet = self._stack.enter_context(open_parquet(self._path, _SCHEMA))
         return self
 
     def __exit__(
@@ -48,17 +48,11 @@ class ImageIndexWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._parquet is not None
-        try:
-            if kind is None:
-                self._flush()
-            self._parquet.close()
-            if kind is None:
-                sync(self._temporary)
-                self._temporary.replace(self._path)
-                sync(self._path.parent)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._flush()
 
     def add(
         self,

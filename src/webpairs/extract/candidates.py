@@ -13,8 +13,8 @@ Within a row group rows are sorted by (uid, date, crawl file, offset, position).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -29,6 +29,7 @@ from webpairs.extract.language import detect_languages
 from webpairs.extract.page import ExtractRules, ExtractStats, Page
 from webpairs.extract.text import clean_texts
 from webpairs.extract.url import is_unwanted, join_urls, uids_of
+from webpairs.files import open_parquet
 from webpairs.recipes import ANY_LANGUAGE
 from webpairs.schema import CANDIDATES, UID, arrow_schema
 
@@ -76,24 +77,19 @@ class CandidateWriter:
         max_rows_in_memory: int = DEFAULT_MAX_ROWS,
     ) -> None:
         self._path = Path(path)
-        self._temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
         self.rules = rules
         self._stats = stats
         self._max_rows = max(1, max_rows_in_memory)
         self._any_language = ANY_LANGUAGE in rules.languages
         self._buckets: list[int] = []
+        self._stack = ExitStack()
         self._parquet: pq.ParquetWriter | None = None
         self._clear_raw()
         self._clear_tables()
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._parquet = pq.ParquetWriter(
-            self._temporary,
-            _SCHEMA,
-            compression="zstd",
-            use_dictionary=_REPETITIVE,  # pyright: ignore[reportArgumentType]  # its stub says bool
-            write_statistics=False,
+        self._parquet = self._stack.enter_context(
+            open_parquet(self._path, _SCHEMA, use_dictionary=_REPETITIVE, write_statistics=False)
         )
         return self
 
@@ -103,20 +99,15 @@ class CandidateWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        assert self._parquet is not None
-        try:
-            if kind is None:
-                self._settle()
-                self._flush()
-                buckets = ",".join(map(str, self._buckets)).encode()
-                self._parquet.add_key_value_metadata({BUCKETS_KEY: buckets})
-            self._parquet.close()
-            if kind is None:
-                _sync(self._temporary)
-                self._temporary.replace(self._path)
-                _sync(self._path.parent)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+        if kind is not None:
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            assert self._parquet is not None
+            self._settle()
+            self._flush()
+            buckets = ",".join(map(str, self._buckets)).encode()
+            self._parquet.add_key_value_metadata({BUCKETS_KEY: buckets})
 
     def add_page(
         self,
@@ -305,12 +296,3 @@ def _order(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8
 def _utf8(text: str) -> str:
     """Return `text` with what UTF-8 cannot hold (lone surrogates) replaced."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _sync(path: Path) -> None:
-    """Ask the system to keep what was written to a file or folder, come a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
