@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from webpairs.demo import image_files
+from webpairs.demo.archive import CDN, JPEG, WAYS, Archive
 from webpairs.demo.oddities import (
     ACCENTED,
     BROKEN,
@@ -40,9 +41,7 @@ from webpairs.demo.page import (
     Img,
     Licence,
     OptOut,
-    Revisit,
     WebPage,
-    chunked,
 )
 from webpairs.demo.pictures import (
     HARD_ATTRIBUTES,
@@ -75,23 +74,9 @@ _HOSTS: Final = (
     "https://xn--bcher-kva.example",
     "https://art.example:8443",
 )
-_CDN: Final = "https://cdn.pictures.example"
 _UNICODE_HOST: Final = ("xn--bcher-kva.example", "bücher.example")
 
-_WAYS: Final = (
-    "chunked",
-    "redirect",
-    "redirects",
-    "revisit",
-    "revisit-by-digest",
-    "not-modified",
-    "resource",
-    "other-scheme",
-)
-"""How an archive may hold a picture, other than plainly."""
-
 _SIZES_PX: Final = ((256, 256), (320, 256), (256, 340), (400, 300), (300, 400))
-_JPEG: Final = "image/jpeg"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +144,15 @@ def clear_language(text: str) -> str | None:
 
 
 class _Maker:
-    """Make pages one after another; keep what they share: answers, pictures, truth."""
+    """Make pages one after another; keep what they share: archive, pictures, truth."""
 
     def __init__(self, rng: random.Random, num_pages: int) -> None:
         self._rng = rng
-        self._answers: list[Answer] = []
+        self._archive = Archive(rng)
         self._pictures: list[_Picture] = []
         self._truth: list[Candidate] = []
         self._used: set[tuple[str, str]] = set()
         self._changing: set[str] = set()
-        self._num_urls = 0
         self._num_accented = 0
         # No two pages have the same date, so that the oldest copy of a candidate is one page's.
         minutes = rng.sample(range(_CRAWL_MINUTES), num_pages)
@@ -201,15 +185,14 @@ class _Maker:
             for add in todo:
                 add(draft)
             self._publish(draft)
-        self._answers.sort(key=lambda answer: (answer.date, answer.url))
-        return LittleWeb(seed, tuple(self._answers), self._settled())
+        return LittleWeb(seed, self._archive.by_date(), self._settled())
 
     # Pages
 
     def _draft(self, number: int, date: datetime) -> _Draft:
         host = _HOSTS[number % len(_HOSTS)]
         folder = ("", "album/", "news/2024/")[number % 3]
-        bases = {1: "/pictures/", 3: f"{_CDN}/2024/", 6: "../"}
+        bases = {1: "/pictures/", 3: f"{CDN}/2024/", 6: "../"}
         return _Draft(
             number=number,
             url=f"{host}/{folder}page-{number}.html",
@@ -236,7 +219,7 @@ class _Maker:
             transfer=TRANSFERS[(number + number // len(TRANSFERS)) % len(TRANSFERS)],
             with_entities=number % 5 == 0,
         )
-        self._answers.append(page.answer())
+        self._archive.add(page.answer())
 
     # What stands on pages
 
@@ -339,7 +322,8 @@ class _Maker:
         for days in (-2, 2):
             then = self._unlike(now.scene)
             body = image_files.encode(draw(then, rng, 256, 256), "jpeg")
-            self._answer(now.url, draft.date + timedelta(days=days), 200, body, _JPEG)
+            date = draft.date + timedelta(days=days)
+            self._archive.answer(now.url, date, 200, body, JPEG)
             text = self._english(now, lambda then=then: caption(then, rng, with_background=True))
             self._add(draft, now, text, "unrelated")
         self._add(draft, now, self._english(now, lambda: caption(now.scene, rng)), "true")
@@ -348,46 +332,7 @@ class _Maker:
         rng = self._rng
         scene = random_scene(rng, held_out=True)
         drawn = draw(scene, rng, 256, 256)
-        jpeg = image_files.encode(drawn, "jpeg")
-        url = self._new_url(draft, "jpg")
-        date = self._soon(draft)
-        redirected = self._new_url(draft, "jpg")
-        match name:
-            case "missing":
-                pass
-            case "redirect-to-missing":
-                self._redirect(url, redirected, date)
-            case "redirect-loop":
-                self._redirect(url, redirected, date)
-                self._redirect(redirected, url, date)
-            case "not-found":
-                self._answer(url, date, 404, b"<h1>Not found</h1>", "text/html")
-            case "too-many-requests":
-                self._answer(url, date, 429, b"<h1>Later, please</h1>", "text/html")
-            case "server-error":
-                self._answer(url, date, 503, b"<h1>Out of order</h1>", "text/html")
-            case "opted-out":
-                self._answer(url, date, 200, jpeg, _JPEG, ("X-Robots-Tag", "noai, noimageai"))
-            case "thumbnail":
-                self._answer(url, date, 200, image_files.tiny_jpeg(drawn), _JPEG)
-            case "empty":
-                self._answer(url, date, 200, b"", _JPEG)
-            case "html":
-                page = b"<!DOCTYPE html><title>Please log in</title>" + b"<p>members only</p>" * 400
-                self._answer(url, date, 200, page, _JPEG)
-            case "gif":
-                self._answer(url, date, 200, image_files.gif(drawn), _JPEG)
-            case "truncated-jpeg":
-                self._answer(url, date, 200, image_files.truncated(jpeg), _JPEG)
-            case "truncated-png":
-                png = image_files.encode(drawn, "png")
-                self._answer(url, date, 200, image_files.truncated(png), "image/png")
-            case "scrambled":
-                self._answer(url, date, 200, image_files.scrambled_jpeg(jpeg), _JPEG)
-            case "huge":
-                self._answer(url, date, 200, image_files.huge_png(), "image/png")
-            case _:
-                raise ValueError(f"{name!r} is none of {', '.join(BROKEN)}")
+        url = self._archive.hold_broken(draft.url, draft.date, drawn, name)
         picture = _Picture(url, scene, fate=BROKEN[name])
         self._add(draft, picture, self._english(picture, lambda: caption(scene, rng)), "true")
 
@@ -470,7 +415,7 @@ class _Maker:
             if all(getattr(other, name) != getattr(scene, name) for name in HARD_ATTRIBUTES):
                 return other
 
-    # Pictures and how the archive holds them
+    # Pictures and their URLs
 
     def _new_picture(self, draft: _Draft) -> _Picture:
         rng, number = self._rng, len(self._pictures)
@@ -487,95 +432,11 @@ class _Maker:
         width_px, height_px = rng.choice(_SIZES_PX)
         drawn = draw(scene, rng, width_px, height_px)
         body = image_files.encode(drawn, encoding, orientation=2 + number % 7)
-        kind = encoding.partition("-")[0]
-        url = self._new_url(draft, {"jpeg": "jpg"}.get(kind, kind))
-        way = _WAYS[number // 6 % len(_WAYS)] if number % 6 == 5 else "plain"
-        self._archive(draft, url, body, f"image/{kind}", way)
+        kind = f"image/{encoding.partition('-')[0]}"
+        way = WAYS[number // 6 % len(WAYS)] if number % 6 == 5 else "plain"
+        url = self._archive.hold(draft.url, draft.date, body, kind, way)
         sha256 = hashlib.sha256(body).hexdigest()
         return _Picture(url, scene, width_px, height_px, encoding, sha256)
-
-    def _archive(self, draft: _Draft, url: str, body: bytes, kind: str, way: str) -> None:
-        """Put a picture into the archive in one of _WAYS, or plainly."""
-        date = self._soon(draft)
-        extension = url.partition("?")[0].rpartition(".")[2]
-        match way:
-            case "redirect":
-                target = self._new_url(draft, extension)
-                self._redirect(url, target, date)
-                self._answer(target, date, 200, body, kind)
-            case "redirects":
-                hop, target = self._new_url(draft, extension), self._new_url(draft, extension)
-                self._redirect(url, hop, date)
-                self._redirect(hop, target, date)
-                self._answer(target, date, 200, body, kind)
-            case "revisit" | "revisit-by-digest":
-                mirror = self._new_url(draft, extension)
-                original = self._answer(mirror, date - timedelta(days=1), 200, body, kind)
-                revisit = Revisit(
-                    "identical-payload-digest", original, by_digest_only=way != "revisit"
-                )
-                self._answers.append(
-                    replace(original, url=url, date=date, body=b"", revisit=revisit)
-                )
-            case "not-modified":
-                original = self._answer(url, date - timedelta(days=2), 200, body, kind)
-                revisit = Revisit("server-not-modified", original)
-                headers = (("Server", "little-web"),)
-                self._answers.append(Answer(url, date, 304, headers, b"", revisit))
-            case "resource":
-                headers = (("Content-Type", kind),)
-                self._answers.append(Answer(url, date, 200, headers, body, is_resource=True))
-            case "chunked":
-                headers = (("Content-Type", kind), ("Transfer-Encoding", "chunked"))
-                self._answers.append(Answer(url, date, 200, headers, chunked(body)))
-            case "other-scheme":
-                swapped = url.replace("http", "https") if url[4] == ":" else "http" + url[5:]
-                self._answer(url if ":8443" in url else swapped, date, 200, body, kind)
-            case _:
-                self._answer(url, date, 200, body, kind)
-
-    def _answer(
-        self, url: str, date: datetime, status: int, body: bytes, kind: str,
-        *more: tuple[str, str],
-    ) -> Answer:  # fmt: skip
-        size = ("Content-Length", str(len(body)))
-        headers = (("Server", "little-web"), ("Content-Type", kind), size, *more)
-        answer = Answer(url, date, status, headers, body)
-        self._answers.append(answer)
-        return answer
-
-    def _redirect(self, url: str, target: str, date: datetime) -> None:
-        location = self._rng.choice(
-            (target, urlsplit(target)._replace(scheme="", netloc="").geturl())
-        )
-        if urlsplit(target)[:2] != urlsplit(url)[:2]:
-            location = target
-        self._answer(url, date, 301, b"", "text/html", ("Location", location))
-
-    def _soon(self, draft: _Draft) -> datetime:
-        """Return a moment shortly after the page was captured."""
-        return draft.date + timedelta(seconds=self._rng.randint(1, 50))
-
-    # URLs
-
-    def _new_url(self, draft: _Draft, extension: str) -> str:
-        """Return a normalised URL that no picture has: on the page's host or elsewhere."""
-        self._num_urls += 1
-        number = self._num_urls
-        parts = urlsplit(draft.url)
-        host = self._rng.choice((f"{parts.scheme}://{parts.netloc}",) * 3 + (_CDN,))
-        path = self._rng.choice(
-            (
-                f"/pictures/{number}.{extension}",
-                f"/pictures/{number}.{extension}",
-                f"/2024/05/shapes-{number}.{extension}",
-                f"/news/2024/img/{number}-large.{extension}",
-                quote(f"/my pictures/{number} (1).{extension}", safe="/()"),
-                quote(f"/bilder/größe-{number}.{extension}"),
-                f"/resize.php/{number}.{extension}?w=640&id={number}",
-            )
-        )
-        return host + path
 
     def _seen_url(self, draft: _Draft) -> str:
         """Return the URL of some sound picture."""
