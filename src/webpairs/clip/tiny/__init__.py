@@ -1,1 +1,1 @@
-"""Hold the files of the checkpoint `tiny`; `training/` made them, docs/tiny.md says what they can do."""
+"""Hold the files of the checkpoint `tiny`: made by `training/`, measured in `docs/tiny.md`."""
