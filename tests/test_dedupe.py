@@ -209,6 +209,22 @@ def test_collapse_is_associative(rows: list[Row], at: int) -> None:
     assert collapse(halves.combine_chunks()).equals(collapse(whole))
 
 
+@pytest.mark.parametrize("sources", [("alt", "title"), ("title", "alt")])
+def test_ties_do_not_follow_the_order_of_reading(sources: tuple[str, str]) -> None:
+    """One image of a page may have the same text as alt and as title."""
+    rows = [row(1, text_source=source, copies=1) for source in sources]
+    (kept,) = collapse(pa.Table.from_pylist(rows, COLLAPSED_SCHEMA)).to_pylist()
+    assert (kept["text_source"], kept["copies"]) == ("alt", 2)
+
+
+def test_ids_are_compared_whole() -> None:
+    """Two ids may share either half."""
+    ids = [b"a" * 16, b"a" * 8 + b"b" * 8, b"b" * 16]
+    rows = [row(number, uid=made, copies=1) for number, made in enumerate(ids)]
+    table = pa.Table.from_pylist(rows, COLLAPSED_SCHEMA)
+    assert collapse(table).equals(table)
+
+
 def test_the_plan_follows_size_and_workers(tmp_path: Path) -> None:
     big = tmp_path / "big.parquet"
     with big.open("wb") as file:
