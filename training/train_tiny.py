@@ -86,21 +86,27 @@ class Batches:
         for row, scene in enumerate(scenes.tolist()):
             self.rows_of[tuple(scene)].append(row)
 
-    def _scene(self, make: Callable[[], Scene]) -> Scene:
-        """Return a scene that training may show and has a picture of."""
-        while True:
+    def _scene(self, make: Callable[[], Scene]) -> Scene | None:
+        """Return a scene that training may show and has a picture of; None if none is found."""
+        for _ in range(100):
             scene = make()
             if not is_held_out(scene) and encode(scene) in self.rows_of:
                 return scene
+        return None
+
+    def _family(self) -> list[Scene]:
+        """Return a scene and its changed ones."""
+        while True:
+            base = self._scene(partial(random_scene, self.rng, held_out=False))
+            assert base is not None, "no pictures"
+            changes = [self._scene(partial(change, base, self.rng, name)) for name in CHANGES]
+            if None not in changes:
+                return [base, *(scene for scene in changes if scene is not None)]
 
     def next(self, num_families: int, num_junk: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return pixels (n, 3, 64, 64), tokens (n + junk, length), told and shown (n, 4)."""
         rng = self.rng
-        scenes: list[Scene] = []
-        for _ in range(num_families):
-            base = self._scene(lambda: random_scene(rng, held_out=False))
-            changes = [partial(change, base, rng, name) for name in CHANGES]
-            scenes.extend([base, *map(self._scene, changes)])
+        scenes = [scene for _ in range(num_families) for scene in self._family()]
         shown = np.array([encode(scene) for scene in scenes])
         told, texts = shown.copy(), []
         for row, scene in enumerate(scenes):
