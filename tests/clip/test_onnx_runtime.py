@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors.numpy import save_file
 
 from webpairs.clip.model import load_model
 from webpairs.clip.onnx_runtime import OnnxModel
-from webpairs.errors import ConfigError
+from webpairs.errors import ConfigError, RunError
 
 TEXTS = [f"{'the rat ate ' * (n % 7)}tea {n}" for n in range(40)]
 
@@ -145,3 +146,15 @@ def test_tiny_tells_its_texts_apart() -> None:
     embedded = model.embed_texts(["two red circles", "a blue square", "two red circles"])
     assert np.array_equal(embedded[0], embedded[2])
     assert embedded[0] @ embedded[1] < 0.9
+
+
+def test_no_room_for_the_weights_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match="TMPDIR"):
+        load_model("tiny")
+
+
+def test_nothing_is_left_of_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    load_model("tiny")
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,9 @@
-"""Draw the two towers of a CLIP as ONNX graphs over weights that stay outside them.
+"""Draw the two towers of a CLIP as ONNX graphs over weights that lie in a file beside them.
 
-The weights are handed to the runtime beside the model (external initialisers), so there is one
-copy of them and the 2 GB limit of protobuf does not matter. Operators are ONNX's, and three fused
-ones of onnxruntime's own (`com.microsoft`): MultiHeadAttention, QuickGelu, and nothing that mixes
-samples. The last block computes only the token that is read afterwards: a twelfth less work.
+The runtime maps that file, packs what it multiplies by and lets the rest go, so that one copy
+stays, and protobuf's limit of 2 GB does not matter. Operators are ONNX's and two fused ones of
+onnxruntime's own (`com.microsoft`), MultiHeadAttention and QuickGelu; none mixes samples. The last
+block computes only the token that is read afterwards: a twelfth less work.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ ENDS: Final = "ends"
 EMBEDDINGS: Final = "embeddings"
 """Output of either: (n, dim) float32, L2-normalised."""
 
+WEIGHTS_FILE: Final = "weights"
+"""Where the model looks for its weights, in its own folder."""
+
 _OPSET: Final = 20  # the first with Gelu
 _IR_VERSION: Final = 9  # what opset 20 came with: read by onnxruntime from 1.17 on
 _RUNTIME: Final = "com.microsoft"
@@ -37,7 +40,7 @@ _RUNTIME: Final = "com.microsoft"
 
 @dataclass(slots=True)
 class Graph:
-    """Collect nodes and weights; `weights` holds what must be given beside the model."""
+    """Collect nodes and weights; `weights` holds what goes into the file, in its order."""
 
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
@@ -57,7 +60,7 @@ class Graph:
         return name
 
     def weight(self, name: str, value: Array) -> str:
-        """Note a tensor that will be given beside the model."""
+        """Note a tensor that will lie in the file beside the model."""
         self.weights[name] = np.ascontiguousarray(value)
         return name
 
@@ -65,7 +68,11 @@ class Graph:
         self, inputs: Mapping[str, tuple[int, Sequence[Any]]], output: str, dim: int
     ) -> ModelProto:
         """Finish: L2-normalise `output`, name the ends, check nothing (the runtime will)."""
-        outside = [_external(name, value) for name, value in self.weights.items()]
+        outside: list[TensorProto] = []
+        offset = 0
+        for name, value in self.weights.items():
+            outside.append(_external(name, value, offset))
+            offset += padded(value.nbytes)
         normalised = self.add("LpNormalization", output, axis=-1, p=2)
         self.nodes.append(helper.make_node("Identity", [normalised], [EMBEDDINGS]))
         graph = helper.make_graph(
@@ -229,9 +236,15 @@ def _linear(graph: Graph, x: str, name: str, kernel: Array, offset: Array) -> st
     return graph.add("Add", x, graph.weight(f"{name}.bias", offset))
 
 
-def _external(name: str, value: Array) -> TensorProto:
-    """Declare a tensor whose values are given at session creation; the location is never opened."""
+def padded(num_bytes: int) -> int:
+    """Round up to a page: a tensor of the weights' file begins at one, so that it can be mapped."""
+    return -(-num_bytes // 4096) * 4096
+
+
+def _external(name: str, value: Array, offset: int) -> TensorProto:
     tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=value.shape)
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="given-beside-the-model")
+    place = {"location": WEIGHTS_FILE, "offset": offset, "length": value.nbytes}
+    for key, at in place.items():
+        tensor.external_data.add(key=key, value=str(at))
     return tensor
