@@ -5,25 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from run_folders import SmallCrawl
 
 from webpairs import BuildOptions, build_dataset
-from webpairs.demo.crawl_files import CrawlFiles, write_crawl_files
-from webpairs.demo.little_web import LittleWeb, draw_little_web
+from webpairs.demo.crawl_files import write_crawl_files
+from webpairs.demo.little_web import draw_little_web
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-
-
-@dataclass(frozen=True)
-class SmallCrawl:
-    """Hold a little web and its crawl files."""
-
-    web: LittleWeb
-    files: CrawlFiles
 
 
 def _is_here(address: Any) -> bool:

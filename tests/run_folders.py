@@ -8,13 +8,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 from filelock import FileLock
 
+from webpairs.demo.crawl_files import CrawlFiles
+from webpairs.demo.little_web import LittleWeb
+
 TIMES = ("started", "seconds", "finished")
+
+
+@dataclass(frozen=True)
+class SmallCrawl:
+    """Hold a little web and its crawl files."""
+
+    web: LittleWeb
+    files: CrawlFiles
 
 
 def start(

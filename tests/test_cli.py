@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from conftest import SmallCrawl
+from run_folders import SmallCrawl
 
 from webpairs import __version__, cli
 from webpairs.errors import ConfigError, RunError

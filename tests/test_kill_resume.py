@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import SmallCrawl
 from run_folders import (
+    SmallCrawl,
     check_committed_shards,
     check_nothing_left,
     dataset,

@@ -19,9 +19,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SmallCrawl
 from filelock import FileLock
 from run_folders import (
+    SmallCrawl,
     check_committed_shards,
     check_nothing_left,
     counts,
