@@ -142,9 +142,10 @@ def check_one(option: str, value: str, known: Iterable[str]) -> None:
 
 
 def parse_bytes(text: str) -> int:
-    """Return the number of bytes that `4GB`, `500MB`, `2GiB` or a plain number means."""
-    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    units |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+    """Return the number of bytes that `4GB`, `4G`, `500MB`, `2GiB` or a plain number means."""
+    units = {"": 1, "B": 1}
+    for power, letter in enumerate("KMGT", start=1):
+        units |= {letter: 1000**power, f"{letter}B": 1000**power, f"{letter}IB": 1024**power}
     stripped = text.strip().upper()
     number = stripped.rstrip("BKMGTI ")
     unit = stripped[len(number) :].strip()

@@ -121,13 +121,13 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
     """
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()
-    threshold = _threshold(recipe, options.threshold)
     inputs = find_inputs(options.inputs)
     if options.images == "archive" and not any(one.kind == "warc" for one in inputs):
         raise ConfigError(
             f"{inputs[0].path} is a WAT, which names images but holds none: give the WARC files "
             "too, or use webpairs extract to get the candidates alone"
         )
+    threshold = _threshold(recipe, options.threshold)
     out = _checked_out(options.out, options.inputs)
     with _explained(out), _locked(out):
         model = load_model(recipe.model, progress=True)
