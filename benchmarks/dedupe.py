@@ -71,8 +71,9 @@ def main() -> None:
         memory_bytes = parse_bytes(arguments.max_memory)
         ours = deduplicate(folder, files, arguments.seed, memory_bytes, arguments.workers)
         if arguments.peer:
-            theirs = plain_query(folder, files, arguments.rows)
-            print(f"memory of the plain query / ours: {theirs / ours:.1f}")
+            for limit in (None, memory_bytes):
+                theirs = plain_query(folder, files, arguments.rows, limit)
+                print(f"memory of the plain query / ours: {theirs / ours:.1f}", flush=True)
 
 
 def deduplicate(
@@ -103,19 +104,26 @@ def deduplicate(
     return whole.peak_mb
 
 
-def plain_query(folder: Path, files: list[str], num_rows: int) -> float:
-    """Do the same with one query in one process, as DuckDB sets itself up; return MB."""
+def plain_query(folder: Path, files: list[str], num_rows: int, limit: int | None) -> float:
+    """Do the same with one query in one process, as DuckDB sets itself up but for its memory
+    limit; return the peak in MB. It may run out of memory."""
     out = folder / "peer.parquet"
     with measure() as step, _processes(1) as pool:
-        pool.submit(_query, files, out).result()
-    print(f"plain DuckDB query: {num_rows / step.seconds:,.0f} rows/s, {step.text()}", flush=True)
+        error = pool.submit(_query, files, out, limit).result()
+    told = "told nothing of memory" if limit is None else f"told {limit / 1e9:g} GB"
+    print(f"plain DuckDB query, {told}: {num_rows / step.seconds:,.0f} rows/s, {step.text()}")
+    if error:
+        print(f"  it failed: {error}")
     return step.peak_mb
 
 
-def _query(files: list[str], out: Path) -> None:
+def _query(files: list[str], out: Path, limit: int | None) -> str | None:
     connection = duckdb.connect(config={"temp_directory": str(out.with_suffix(".spill"))})
+    connection.execute("SET enable_progress_bar = false")
+    if limit is not None:
+        connection.execute(f"SET memory_limit = '{limit}B'")
     rows = connection.read_parquet(files)
-    rows.query(
+    unique = rows.query(
         "candidates",
         """
         SELECT * EXCLUDE rank FROM (
@@ -129,7 +137,12 @@ def _query(files: list[str], out: Path) -> None:
             FROM candidates
         ) WHERE rank = 1 ORDER BY uid
         """,
-    ).write_parquet(str(out), compression="zstd")
+    )
+    try:
+        unique.write_parquet(str(out), compression="zstd")
+    except duckdb.OutOfMemoryException as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 class Measure:
