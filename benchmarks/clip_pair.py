@@ -1,6 +1,6 @@
 """Time image + text of a pair with ViT-B/32 on the CPU, beside torch fp32 eager at 77 tokens.
 
-    uv run python benchmarks/clip_pair.py --peer PYTHON [--pairs 16] [--rounds 9] [--threads 2]
+    uv run python benchmarks/clip_pair.py --peer PYTHON [--pairs 64] [--rounds 9] [--threads 2]
 
 PYTHON is an interpreter with torch and transformers, e.g. of `uv venv peer && uv pip install
 --python peer/bin/python torch transformers`; without it our own figures are printed alone. Weights
@@ -37,7 +37,8 @@ TORCH_BATCH = 16  # its fastest here
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", metavar="PYTHON", help="an interpreter with torch, transformers")
-    parser.add_argument("--pairs", type=int, default=16)
+    # As many as a build embeds at once.
+    parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--serve", type=Path, help=argparse.SUPPRESS)
