@@ -40,7 +40,7 @@ def write_whole(path: Path) -> Generator[Path]:
 
 
 @contextmanager
-def open_parquet(path: Path, schema: pa.Schema, **options: Any) -> Generator[pq.ParquetWriter]:
+def write_parquet(path: Path, schema: pa.Schema, **options: Any) -> Generator[pq.ParquetWriter]:
     """Yield a writer of zstd-compressed parquet; `path` is there whole or not at all."""
     with (
         write_whole(path) as temporary,

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from webpairs.extract.page import ExtractStats
 from webpairs.extract.url import surt_key
-from webpairs.files import open_parquet
+from webpairs.files import write_parquet
 from webpairs.schema import IMAGE_INDEX, arrow_schema
 
 _SCHEMA: Final = arrow_schema(IMAGE_INDEX)
@@ -39,7 +39,7 @@ class ImageIndexWriter:
         self._parquet: pq.ParquetWriter | None = None
 
     def __enter__(self) -> Self:
-        self._parquet = self._stack.enter_context(open_parquet(self._path, _SCHEMA))
+        self._parquet = self._stack.enter_context(write_parquet(self._path, _SCHEMA))
         return self
 
     def __exit__(

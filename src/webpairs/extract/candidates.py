@@ -29,7 +29,7 @@ from webpairs.extract.language import detect_languages
 from webpairs.extract.page import ExtractRules, ExtractStats, Page
 from webpairs.extract.text import clean_texts
 from webpairs.extract.url import is_unwanted, join_urls, uids_of
-from webpairs.files import open_parquet
+from webpairs.files import write_parquet
 from webpairs.recipes import ANY_LANGUAGE
 from webpairs.schema import CANDIDATES, UID, arrow_schema
 
@@ -89,7 +89,7 @@ class CandidateWriter:
 
     def __enter__(self) -> Self:
         self._parquet = self._stack.enter_context(
-            open_parquet(self._path, _SCHEMA, use_dictionary=_REPETITIVE, write_statistics=False)
+            write_parquet(self._path, _SCHEMA, use_dictionary=_REPETITIVE, write_statistics=False)
         )
         return self
 
