@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from webpairs.cut import UNIQUE_SCHEMA, Cut, cut_rows, read_cut
+from webpairs.cut import UNIQUE_SCHEMA, Cut, Feed, cut_rows, open_parquet, read_cut
 from webpairs.dedupe import COLLAPSED_SCHEMA, DedupeUnit, count_unique, ordered_rows
 from webpairs.errors import Drop
 from webpairs.extract.url import surt_key
@@ -36,6 +36,13 @@ _NUMBERED_SCHEMA: Final = COLLAPSED_SCHEMA.append(pa.field("n", pa.int64()))
 _ASKED_SCHEMA: Final = pa.schema(
     [pa.field("n", pa.int64()), pa.field("url", pa.string()), pa.field("moment", pa.int64())]
 )
+_ANSWERS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("place", pa.int64()),
+        *(UNIQUE_SCHEMA.field(n) for n in UNIQUE_SCHEMA.names if n not in COLLAPSED_SCHEMA.names),
+    ]
+)
+_LOCATED_SCHEMA: Final = pa.schema([*COLLAPSED_SCHEMA, *_ANSWERS_SCHEMA])
 
 
 def join_archive(
@@ -52,8 +59,9 @@ def join_archive(
     if (done := read_cut(folder, rules.shard_size)) is not None:
         return done
     num_rows, over_limit = count_unique(units)
+    temporary = Path(units[0].folder) / "spill-join"
     with open_duckdb(
-        Path(units[0].folder) / "spill-join",
+        temporary,
         memory_bytes=memory_bytes,
         threads=resolve_workers(None),
     ) as duck:
@@ -70,10 +78,13 @@ def join_archive(
         _ask(duck, _first_rows(units, num_rows))
         for hop in range(MAX_REDIRECTS + 1):
             _look_up(duck)
-            if not _settle(duck, follow=hop < MAX_REDIRECTS):
+            _settle(duck, hop)
+            if not _any_rows(duck, "open"):
                 break
+        answers = temporary / "answers.parquet"
+        _write_answers(duck, answers)
         return cut_rows(
-            _in_reading_order(duck, _first_rows(units, num_rows)),
+            _in_reading_order(duck, _first_rows(units, num_rows), answers),
             folder,
             num_rows=num_rows,
             shard_size=rules.shard_size,
@@ -149,8 +160,8 @@ def _resolve_revisits(duck: duckdb.DuckDBPyConnection) -> None:
             SELECT id AS n, {key} AS key, {moment} AS moment FROM captures
             ANTI JOIN revisits USING (id)
             WHERE gives = 'revisit' AND {key} IS NOT NULL AND ({whose});
-            INSERT INTO revisits {_nearest("places")};
         """)
+        _take_nearest(duck, "places", "revisits")
     duck.execute("""
         INSERT INTO revisits
         SELECT r.id, o.id
@@ -164,18 +175,46 @@ def _resolve_revisits(duck: duckdb.DuckDBPyConnection) -> None:
 
 
 def _make_places(duck: duckdb.DuckDBPyConnection) -> None:
-    """Make where to look, in this order: `good_url`, `good_surt`, `bad_url`, `bad_surt`.
+    """Make what each capture comes to, and where to look for captures.
 
-    A revisit of what is not archived can give no image, like an error.
+    `outcomes` says of a capture whose bytes or location it stands for (`target`: its own or, for
+    a revisit, the original's) and what comes of it: an `image`, a redirect to `follow`, or a drop
+    reason. A revisit of what is not archived can give no image, like an error.
     """
+    reasons = ("not_archived", "redirect", "http_429", "http_4xx", "http_5xx", "protocol")
+    names = ", ".join(f"'{name}'" for name in ("image", "follow", *map(Drop, reasons)))
+    duck.execute(f"""
+        CREATE TYPE outcome AS ENUM ({names});
+        CREATE TABLE outcomes AS
+        SELECT
+            c.id,
+            c.date,
+            coalesce(r.target, c.id) AS target,
+            CASE
+                WHEN r.target IS NOT NULL THEN r.gives
+                WHEN c.gives = 'image' THEN 'image'
+                WHEN c.gives = 'redirect' THEN 'follow'
+                WHEN c.gives = 'revisit' THEN 'not_archived'
+                WHEN c.status = 429 THEN 'http_429'
+                WHEN c.status BETWEEN 400 AND 499 THEN 'http_4xx'
+                WHEN c.status BETWEEN 500 AND 599 THEN 'http_5xx'
+                WHEN c.status BETWEEN 300 AND 399 THEN 'redirect'
+                ELSE 'protocol'
+            END::outcome AS outcome
+        FROM captures AS c
+        LEFT JOIN (
+            SELECT v.id, v.target, if(t.gives = 'redirect', 'follow', 'image') AS gives
+            FROM revisits AS v JOIN captures AS t ON t.id = v.target
+        ) AS r USING (id);
+        DROP TABLE revisits;
+    """)
     for key in ("url", "surt"):
         for good in ("good", "bad"):
             duck.execute(f"""
                 CREATE TABLE {good}_{key} AS
-                SELECT {key} AS key, date, min(c.id) AS id
-                FROM captures AS c LEFT JOIN revisits AS r USING (id)
-                WHERE {"" if good == "good" else "NOT"}
-                    (gives IN ('image', 'redirect') OR r.target IS NOT NULL)
+                SELECT c.{key} AS key, c.date, min(id) AS id
+                FROM captures AS c JOIN outcomes AS o USING (id)
+                WHERE {"" if good == "good" else "NOT"} outcome IN ('image', 'follow')
                 GROUP BY ALL
             """)
 
@@ -193,8 +232,8 @@ def _ask(duck: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table]) -> None:
 
     expose(duck, "questions", questions(), _ASKED_SCHEMA)
     duck.execute("""
-        CREATE TABLE open AS SELECT n, url, moment, 0 AS hop FROM questions;
-        CREATE TABLE answers (n BIGINT, id BIGINT, final_url VARCHAR, "drop" VARCHAR);
+        CREATE TABLE open AS SELECT * FROM questions;
+        CREATE TABLE answers (n BIGINT, id BIGINT, missing_url VARCHAR, "drop" VARCHAR);
     """)
     duck.unregister("questions")
 
@@ -214,116 +253,106 @@ def _look_up(duck: duckdb.DuckDBPyConnection) -> None:
         """)
         if not _any_rows(duck, "asked"):
             return
-        duck.execute(f"INSERT INTO found {_nearest(places)}")
+        _take_nearest(duck, places, "found")
 
 
-def _settle(duck: duckdb.DuckDBPyConnection, *, follow: bool) -> bool:
-    """Turn what was found into answers, or, for redirects, into the next lookups.
-
-    Return whether any are left to do.
-    """
-    duck.execute("""
+def _settle(duck: duckdb.DuckDBPyConnection, hop: int) -> None:
+    """Turn what was found into answers, or, for redirects, into the next lookups."""
+    duck.execute(f"""
+        INSERT INTO answers
+        SELECT n, NULL, {"url" if hop else "NULL"}, 'not_archived' FROM open
+        ANTI JOIN found USING (n);
         CREATE OR REPLACE TABLE taken AS
-        SELECT
-            o.n, o.url AS asked_url, o.hop, c.date AS moment,
-            t.id, t.url, t.gives, t.kind, t.status, t.location
-        FROM open AS o
-        LEFT JOIN found AS f USING (n)
-        LEFT JOIN captures AS c ON c.id = f.id
-        LEFT JOIN revisits AS r ON r.id = f.id
-        LEFT JOIN captures AS t ON t.id = coalesce(r.target, f.id)
-    """)
-    duck.execute(
-        """
+        SELECT n, target, date AS moment, outcome FROM found JOIN outcomes USING (id);
         INSERT INTO answers
         SELECT
             n,
-            id,
-            CASE
-                WHEN id IS NULL THEN CASE WHEN hop > 0 THEN asked_url END
-                WHEN gives = 'redirect' THEN location
-                ELSE url
-            END,
-            CASE
-                WHEN id IS NULL OR gives = 'revisit' THEN $not_archived
-                WHEN gives = 'image' THEN NULL
-                WHEN gives = 'redirect' THEN $redirect
-                WHEN status = 429 THEN $http_429
-                WHEN status BETWEEN 400 AND 499 THEN $http_4xx
-                WHEN status BETWEEN 500 AND 599 THEN $http_5xx
-                WHEN status BETWEEN 300 AND 399 THEN $redirect
-                ELSE $protocol
-            END
+            target,
+            NULL,
+            CASE outcome WHEN 'image' THEN NULL WHEN 'follow' THEN 'redirect' ELSE outcome END
         FROM taken
-        WHERE gives IS DISTINCT FROM 'redirect' OR NOT $follow
-        """,
-        {
-            "follow": follow,
-            **{
-                drop.value: drop.value
-                for drop in (
-                    Drop.NOT_ARCHIVED,
-                    Drop.REDIRECT,
-                    Drop.HTTP_429,
-                    Drop.HTTP_4XX,
-                    Drop.HTTP_5XX,
-                    Drop.PROTOCOL,
-                )
-            },
-        },
-    )
-    duck.execute("""
+        WHERE outcome != 'follow' OR {hop} = {MAX_REDIRECTS};
         CREATE OR REPLACE TABLE open AS
-        SELECT n, location AS url, moment, hop + 1 AS hop FROM taken WHERE gives = 'redirect'
+        SELECT n, location AS url, moment
+        FROM taken JOIN captures ON id = target
+        WHERE outcome = 'follow';
     """)
-    return _any_rows(duck, "open")
 
 
-def _any_rows(duck: duckdb.DuckDBPyConnection, table: str) -> bool:
-    return bool(duck.execute(f"SELECT * FROM {table} LIMIT 1").fetchall())
+def _write_answers(duck: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write the answers in the order of the candidates, and make room."""
+    duck.execute("""
+        CREATE TABLE located AS
+        SELECT
+            n,
+            CASE WHEN a."drop" IS NULL THEN id END AS place,
+            CASE
+                WHEN id IS NULL THEN missing_url
+                WHEN a."drop" = 'redirect' AND location IS NOT NULL THEN location
+                ELSE url
+            END AS final_url,
+            status AS http_status,
+            date AS fetch_date,
+            CASE WHEN a."drop" IS NULL THEN file END AS image_file,
+            CASE WHEN a."drop" IS NULL THEN "offset" END AS image_offset,
+            CASE WHEN a."drop" IS NULL THEN length END AS image_length,
+            a."drop"
+        FROM answers AS a LEFT JOIN captures USING (id)
+    """)
+    for (table,) in duck.execute("SELECT table_name FROM duckdb_tables()").fetchall():
+        if table != "located":
+            duck.execute(f"DROP TABLE {table}")
+    with open_parquet(path, _ANSWERS_SCHEMA) as writer:
+        for batch in stream(duck, "SELECT * EXCLUDE n FROM located ORDER BY n"):
+            writer.write_table(from_plain(batch, _ANSWERS_SCHEMA))
+    duck.execute("DROP TABLE located")
 
 
 def _in_reading_order(
-    duck: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table]
+    duck: duckdb.DuckDBPyConnection, tables: Iterable[pa.Table], answers: Path
 ) -> Iterator[pa.Table]:
     """Yield the candidates with their answers, in the order of the archive."""
-    batches = (batch for table in tables for batch in table.to_batches())
-    expose(duck, "candidates", batches, _NUMBERED_SCHEMA)
-    sql = """
-        SELECT
-            candidates.* EXCLUDE n,
-            a.final_url,
-            c.status AS http_status,
-            c.date AS fetch_date,
-            CASE WHEN a."drop" IS NULL THEN c.file END AS image_file,
-            CASE WHEN a."drop" IS NULL THEN c."offset" END AS image_offset,
-            CASE WHEN a."drop" IS NULL THEN c.length END AS image_length,
-            a."drop"
-        FROM candidates
-        LEFT JOIN answers AS a USING (n)
-        LEFT JOIN captures AS c USING (id)
-        ORDER BY image_file NULLS LAST, image_offset NULLS LAST, uid_high, uid_low
-    """
+
+    def side_by_side() -> Iterator[pa.RecordBatch]:
+        with pq.ParquetFile(answers) as file:
+            feed = Feed(pa.Table.from_batches([b]) for b in file.iter_batches(BATCH_ROWS))
+            for table in tables:
+                located = feed.take(table.num_rows)
+                columns = [*table.select(COLLAPSED_SCHEMA.names).columns, *located.columns]
+                yield from pa.Table.from_arrays(columns, schema=_LOCATED_SCHEMA).to_batches()
+
+    expose(duck, "located", side_by_side(), _LOCATED_SCHEMA)
+    # Captures are numbered by file and offset.
+    sql = "SELECT * FROM located ORDER BY place NULLS LAST, uid_high, uid_low"
     for batch in stream(duck, sql):
         yield from_plain(batch, UNIQUE_SCHEMA)
 
 
-def _nearest(places: str) -> str:
-    """Return SQL for (n, id): for each of `asked` (n, key, moment) the place nearest in time.
+def _take_nearest(duck: duckdb.DuckDBPyConnection, places: str, into: str) -> None:
+    """Insert (n, id) for each of `asked` (n, key, moment) that has one: the place nearest in time.
 
-    `places` (key, date, id) has one row for a key and date. Of two as near, the earlier.
+    `places` (key, date, id) has one row for a key and date. Of two as near, the earlier. One join
+    at a time, its result in a table: DuckDB spills one join, but not several at once. An as-of
+    join sorts both sides, so those that nobody asks for are left out before.
     """
-    return f"""
+    duck.execute(f"""
+        CREATE OR REPLACE TABLE wanted AS SELECT * FROM {places} SEMI JOIN asked USING (key);
+        CREATE OR REPLACE TABLE near AS
+        SELECT a.n, a.key, a.moment, p.id, p.date
+        FROM asked AS a ASOF LEFT JOIN wanted AS p ON a.key = p.key AND a.moment >= p.date;
+        INSERT INTO {into}
         SELECT n, id FROM (
             SELECT
-                a.n,
-                CASE WHEN later.id IS NULL OR a.moment - before.date <= later.date - a.moment
-                    THEN before.id ELSE later.id END AS id
-            FROM asked AS a
-            ASOF LEFT JOIN {places} AS before ON a.key = before.key AND a.moment >= before.date
-            ASOF LEFT JOIN {places} AS later ON a.key = later.key AND a.moment < later.date
+                b.n,
+                CASE WHEN p.id IS NULL OR b.moment - b.date <= p.date - b.moment
+                    THEN b.id ELSE p.id END AS id
+            FROM near AS b ASOF LEFT JOIN wanted AS p ON b.key = p.key AND b.moment < p.date
         ) WHERE id IS NOT NULL
-    """
+    """)
+
+
+def _any_rows(duck: duckdb.DuckDBPyConnection, table: str) -> bool:
+    return bool(duck.execute(f"SELECT * FROM {table} LIMIT 1").fetchall())
 
 
 def _first_rows(units: Sequence[DedupeUnit], num_rows: int) -> Iterator[pa.Table]:
