@@ -383,11 +383,11 @@ def test_a_file_the_system_refuses_to_grow_is_a_clear_error(
     """As a full disk, where none can be mounted: writing fails in the middle of a tar."""
     out = tmp_path / "out"
     largest = max(path.stat().st_size for path in (loose_run / "images").glob("*.tar"))
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest - 20_000, resource.RLIM_INFINITY))
-
-    process = start(little_web.files.warc, out, *LOOSE, "--workers", "1", preexec_fn=limit)
+    process = start(little_web.files.warc, out, *LOOSE, "--workers", "1")
+    # The manifest comes after the model, whose weights are a larger file, and before any tar.
+    assert wait_for((out / "manifest.json").exists)
+    limits = (largest - 20_000, resource.RLIM_INFINITY)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limits)
     code, errors = finish(process)
     assert code == 1, errors
     assert "Traceback" not in errors
