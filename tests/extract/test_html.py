@@ -306,4 +306,5 @@ def test_never_raises_on_any_page(parts: list[str]) -> None:
 @given(st.binary(max_size=300), st.text(max_size=20) | st.none())
 def test_never_raises_on_any_bytes(data: bytes, content_type: str | None) -> None:
     decode_html(data, f"text/html; charset={content_type}" if content_type else None)
-    read_html(b"<img src=a alt=b>" + data, content_type, EVERYTHING)
+    page = read_html(b"<img src=a alt=b>" + data, content_type, EVERYTHING)
+    assert len(page.urls) == len(page.texts) == len(page.positions)
