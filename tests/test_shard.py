@@ -492,4 +492,4 @@ def test_write_then_read_is_identity(samples: list[tuple[str, bytes]], num_drops
         assert table.column("TEXT").to_pylist() == [text for text, _ in samples]
         wanted = [sample(2 * number, text, image) for number, (text, image) in enumerate(samples)]
         for column in METADATA_SCHEMA.names:
-            assert table.column(column).to_pylist() == [row[column] for row in wanted]
+            assert table.column(column).to_pylist() == [row.get(column) for row in wanted]

@@ -24,6 +24,7 @@ class Drop(StrEnum):
     URL_INVALID = "url_invalid"
     URL_UNWANTED = "url_unwanted"
     LANGUAGE = "language"
+    ROW_BROKEN = "row_broken"
     RECORD_BROKEN = "record_broken"
     # dedupe
     DUPLICATE = "duplicate"

@@ -77,6 +77,36 @@ _FOUND = (
     Column("crawl_date", DATE, "when the page was captured", "WARC-Date"),
 )
 
+_GIVEN = (
+    Column(
+        "similarity_given",
+        pa.float64(),
+        "tables: the similarity that stood in the row, -1 to 1",
+        "table",
+    ),
+    Column(
+        "url_given", pa.string(), "tables: the URL as it stood, where it was not `url`", "table"
+    ),
+    Column(
+        "text_given", pa.string(), "tables: the text as it stood, where it was not `text`", "table"
+    ),
+)
+_GIVEN_UNTIL_BUILT = (
+    Column("nsfw_given", pa.string(), "tables: the NSFW tag that stood in the row", "table"),
+    Column(
+        "hash_given",
+        pa.string(),
+        "tables: `sha256:` or `md5:` and the hex digest that the image must have",
+        "table",
+    ),
+    Column(
+        "given",
+        pa.string(),
+        "tables: JSON object of all other columns of the row; columns of their own in metadata",
+        "table",
+    ),
+)
+
 CANDIDATES: Final = (
     _UID,
     Column(
@@ -102,6 +132,8 @@ CANDIDATES: Final = (
         "page",
         nullable=False,
     ),
+    *_GIVEN,
+    *_GIVEN_UNTIL_BUILT,
 )
 """`work/candidates/*.parquet`: what extract writes."""
 
@@ -157,6 +189,12 @@ _OBTAINED = (
     ),
     Column("image_file", pa.string(), "archive: the crawl file that holds the image", "archive"),
     Column("image_offset", pa.int64(), "archive: byte offset of its record", "archive"),
+    Column(
+        "permissions",
+        pa.string(),
+        "web: what the image's site was asked and what it answered, see docs/manners.md",
+        "robots.txt, tdmrep.json",
+    ),
 )
 
 UNIQUE: Final = (
@@ -244,6 +282,7 @@ METADATA: Final = (
         nullable=False,
     ),
     *_OBTAINED,
+    *_GIVEN,
     Column(
         "nsfw_score",
         pa.float32(),
@@ -257,7 +296,8 @@ METADATA: Final = (
         "CLIP prompt banks",
     ),
 )
-"""`metadata/*.parquet`: one row a sample, in the order of the tar and the embeddings."""
+"""`metadata/*.parquet`: one row a sample, in the order of the tar and the embeddings; after these
+a table's other columns, under their own names."""
 
 DROPS: Final = (
     _UID,
@@ -269,6 +309,7 @@ DROPS: Final = (
     Column("http_status", pa.int16(), "HTTP status, when there was an answer", "web or archive"),
     Column("final_url", pa.string(), "URL after redirects", "web or archive"),
     Column("detail", pa.string(), "what exactly was wrong", "webpairs"),
+    Column("copies", pa.int32(), "how often this url and text were found together", "dedupe"),
     *(Column(c.name, c.type, c.meaning, c.source) for c in CANDIDATES if c.name != "uid"),
 )
 """`drops/*.parquet`: one row a dropped candidate; sensitive reasons fill only the first five."""

@@ -243,7 +243,13 @@ class CandidateWriter:
             ),
             "position": pa.array([self._positions[row] for row in rows], pa.int32()),
         }
-        return pa.table([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+        return pa.table(
+            [
+                columns.get(field.name, pa.nulls(len(rows), field.type))  # what only tables have
+                for field in _SCHEMA
+            ],
+            schema=_SCHEMA,
+        )
 
     def _flush(self) -> None:
         """Write what is held, sorted, a row group per non-empty bucket."""
