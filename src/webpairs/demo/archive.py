@@ -1,12 +1,13 @@
 """Archive the pictures of a little web: the URLs they have, and what a crawler got there.
 
-An archive holds a picture plainly or in one of `WAYS`: behind redirects, as a revisit, in chunks.
-What no build can use (`oddities.BROKEN`) it holds too, or lacks.
+An archive holds a picture plainly or in one of its ways: behind redirects, as a revisit, in chunks.
+What no build can use it holds too, or lacks. `live.LiveArchive` holds what servers answer today.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,27 +18,38 @@ from PIL import Image
 from webpairs.demo import image_files
 from webpairs.demo.oddities import BROKEN
 from webpairs.demo.page import Answer, Revisit, chunked
-
-CDN: Final = "https://cdn.pictures.example"
-"""The host of pictures that are not on their page's own."""
-
-WAYS: Final = (
-    "chunked",
-    "redirect",
-    "redirects",
-    "revisit",
-    "revisit-by-digest",
-    "not-modified",
-    "resource",
-    "other-scheme",
-)
-"""How an archive may hold a picture, other than plainly."""
+from webpairs.errors import Drop
 
 JPEG: Final = "image/jpeg"
 
 
 class Archive:
     """Collect the answers a crawler got; give pictures their URLs."""
+
+    hosts: Sequence[str] = (
+        "http://photos.example",
+        "https://www.shapes.example",
+        "https://xn--bcher-kva.example",
+        "https://art.example:8443",
+    )
+    """Where the pages are, and pictures beside them."""
+    cdn: str = "https://cdn.pictures.example"
+    """Where pictures are that are not on their page's own host."""
+    ways: Sequence[str] = (
+        "chunked",
+        "redirect",
+        "redirects",
+        "revisit",
+        "revisit-by-digest",
+        "not-modified",
+        "resource",
+        "other-scheme",
+    )
+    """How pictures are held, other than plainly."""
+    broken: Mapping[str, Drop] = BROKEN
+    """Names of pictures that no build can use, and why."""
+    keeps_captures: bool = True
+    """A URL has as many pictures as it was captured with, each of its date."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -64,7 +76,7 @@ class Archive:
         return answer
 
     def hold(self, page_url: str, page_date: datetime, body: bytes, kind: str, way: str) -> str:
-        """Add a sound picture, captured with its page, in one of `WAYS` or plainly.
+        """Add a sound picture, captured with its page, in one of `ways` or plainly.
 
         `kind` is its Content-Type. Returns its URL.
         """
@@ -106,7 +118,7 @@ class Archive:
         return url
 
     def hold_broken(self, page_url: str, page_date: datetime, drawn: Image.Image, name: str) -> str:
-        """Add what is left of a picture that is broken in the way `name`, a key of `BROKEN`.
+        """Add what is left of a picture that is broken in the way `name`, one of `broken`.
 
         Returns its URL.
         """
@@ -149,7 +161,7 @@ class Archive:
             case "huge":
                 self.answer(url, date, 200, image_files.huge_png(), "image/png")
             case _:
-                raise ValueError(f"{name!r} is none of {', '.join(BROKEN)}")
+                raise ValueError(f"{name!r} is none of {', '.join(self.broken)}")
         return url
 
     def _redirect(self, url: str, target: str, date: datetime) -> None:
@@ -166,11 +178,15 @@ class Archive:
 
     def _new_url(self, page_url: str, extension: str) -> str:
         """Return a normalised URL that no picture has: on the page's host or elsewhere."""
+        parts = urlsplit(page_url)
+        host = self._rng.choice((f"{parts.scheme}://{parts.netloc}",) * 3 + (self.cdn,))
+        return host + self._new_path(extension)
+
+    def _new_path(self, extension: str) -> str:
+        """Return a normalised path that no picture has on any host."""
         self._num_urls += 1
         number = self._num_urls
-        parts = urlsplit(page_url)
-        host = self._rng.choice((f"{parts.scheme}://{parts.netloc}",) * 3 + (CDN,))
-        path = self._rng.choice(
+        return self._rng.choice(
             (
                 f"/pictures/{number}.{extension}",
                 f"/pictures/{number}.{extension}",
@@ -181,4 +197,3 @@ class Archive:
                 f"/resize.php/{number}.{extension}?w=640&id={number}",
             )
         )
-        return host + path

@@ -26,14 +26,6 @@ from webpairs.demo.truth import Candidate
 TRUTH_FILE: Final = "truth.jsonl"
 _NUM_FILES: Final = 2
 _PROFILES: Final = "http://netpreserve.org/warc/1.1/revisit/"
-_REASONS: Final = {
-    200: "OK",
-    301: "Moved Permanently",
-    304: "Not Modified",
-    404: "Not Found",
-    429: "Too Many Requests",
-    503: "Service Unavailable",
-}
 _REQUEST: Final = "application/http; msgtype=request"
 _RESPONSE: Final = "application/http; msgtype=response"
 _FIELDS: Final = "application/warc-fields"
@@ -80,12 +72,12 @@ def write_crawl_files(web: LittleWeb, folder: Path) -> CrawlFiles:
     files = CrawlFiles([], [], folder / TRUTH_FILE)
     (folder / "warc").mkdir(parents=True, exist_ok=True)
     (folder / "wat").mkdir(exist_ok=True)
-    half = -(-len(web.answers) // _NUM_FILES)
+    half = -(-len(web.crawled) // _NUM_FILES)
     for number in range(_NUM_FILES):
         name = f"little-web-{web.seed}-{number:05}.warc"
         warc = folder / "warc" / f"{name}.gz"
         wat = folder / "wat" / f"{name}.wat.gz"
-        _write_pair(warc, wat, web.answers[number * half : (number + 1) * half])
+        _write_pair(warc, wat, web.crawled[number * half : (number + 1) * half])
         files.warc.append(warc)
         files.wat.append(wat)
     lines = [orjson.dumps(asdict(candidate)) + b"\n" for candidate in web.truth]
@@ -136,10 +128,6 @@ def _records(answer: Answer, info_id: str) -> list[_Record]:
     )
     more = common | {"Content-Type": _REQUEST}
     request = _record("request", answer.url, date, asked.encode(), more, answer)
-    head = f"HTTP/1.1 {answer.status} {_REASONS[answer.status]}\r\n" + "".join(
-        f"{name}: {value}\r\n" for name, value in answer.headers
-    )
-    block = f"{head}\r\n".encode() + answer.body
     more = common | {
         "WARC-Concurrent-To": request.headers["WARC-Record-ID"],
         "Content-Type": _RESPONSE,
@@ -147,14 +135,14 @@ def _records(answer: Answer, info_id: str) -> list[_Record]:
     revisit = answer.revisit
     if revisit is None:
         more["WARC-Payload-Digest"] = _digest(answer.body)
-        return [request, _record("response", answer.url, date, block, more, answer)]
+        return [request, _record("response", answer.url, date, answer.message, more, answer)]
     more["WARC-Profile"] = _PROFILES + revisit.profile
     if revisit.profile == "identical-payload-digest":
         more["WARC-Payload-Digest"] = _digest(revisit.of.body)
     if not revisit.by_digest_only:
         more["WARC-Refers-To-Target-URI"] = revisit.of.url
         more["WARC-Refers-To-Date"] = _date(revisit.of.date)
-    return [request, _record("revisit", answer.url, date, block, more, answer)]
+    return [request, _record("revisit", answer.url, date, answer.message, more, answer)]
 
 
 def _record(

@@ -5,7 +5,8 @@ picture with many texts, the same text twice, opt-outs, licences, links written 
 pictures that are missing, broken or no pictures at all. The truth says for each candidate (an image
 URL and a text beside it) what a perfect build makes of it: a sample, or which `Drop`.
 
-All hosts end in `.example`, which RFC 2606 reserves; nothing is ever fetched.
+All hosts end in `.example`, which RFC 2606 reserves. The pictures of a little web lie in the crawl
+files; of one that is drawn live they do not, and `server.py` serves them on this machine.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import posixpath
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,10 +23,10 @@ from typing import Final
 from urllib.parse import unquote, urljoin, urlsplit
 
 from webpairs.demo import image_files
-from webpairs.demo.archive import CDN, JPEG, WAYS, Archive
+from webpairs.demo.archive import JPEG, Archive
+from webpairs.demo.live import LiveArchive
 from webpairs.demo.oddities import (
     ACCENTED,
-    BROKEN,
     FOREIGN,
     INVALID,
     LICENCES,
@@ -68,12 +69,6 @@ _ODDITIES: Final = 4
 _FIRST_DATE: Final = datetime(2024, 5, 18, tzinfo=UTC)
 _CRAWL_MINUTES: Final = 7 * 24 * 60
 
-_HOSTS: Final = (
-    "http://photos.example",
-    "https://www.shapes.example",
-    "https://xn--bcher-kva.example",
-    "https://art.example:8443",
-)
 _UNICODE_HOST: Final = ("xn--bcher-kva.example", "bücher.example")
 
 _SIZES_PX: Final = ((256, 256), (320, 256), (256, 340), (400, 300), (300, 400))
@@ -87,6 +82,15 @@ class LittleWeb:
     answers: tuple[Answer, ...]
     """Pages and images, in the order of their dates."""
     truth: tuple[Candidate, ...]
+    addresses: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The IP address of each host of a live web; without any it is archived, not live."""
+
+    @property
+    def crawled(self) -> tuple[Answer, ...]:
+        """Return what a crawler took home: everything, of a live web the pages alone."""
+        if not self.addresses:
+            return self.answers
+        return tuple(answer for answer in self.answers if answer.page is not None)
 
     @property
     def pages(self) -> list[WebPage]:
@@ -124,13 +128,24 @@ class _Draft:
     images: list[Img] = field(default_factory=list[Img])
 
 
-def draw_little_web(seed: int, num_pages: int = 60) -> LittleWeb:
-    """Draw a little web of about 17 candidates a page; everything follows from the seed.
+def draw_little_web(
+    seed: int, num_pages: int = 60, *, live: bool = False, port: int = 80
+) -> LittleWeb:
+    """Draw a little web of about 17 candidates a page; everything follows from the arguments.
 
     All scenes are held out: the model `tiny` never saw their pairs of colour and shape. With
-    15 pages or more everything that can go wrong does so at least once.
+    15 pages or more everything that can go wrong does so at least once. With `live` the pictures
+    are to be fetched from a `WebServer` on `port`, and fates are those the live web gives.
     """
-    return _Maker(random.Random(seed), num_pages).make(seed)
+    rng = random.Random(seed)
+    if not live:
+        archive = Archive(rng)
+        truth = _Maker(rng, archive, num_pages).make()
+        return LittleWeb(seed, archive.by_date(), truth)
+    servers = LiveArchive(rng, port)
+    truth = _Maker(rng, servers, num_pages).make()
+    servers.add_site_files(_FIRST_DATE)
+    return LittleWeb(seed, servers.by_date(), truth, servers.addresses)
 
 
 def clear_language(text: str) -> str | None:
@@ -146,9 +161,9 @@ def clear_language(text: str) -> str | None:
 class _Maker:
     """Make pages one after another; keep what they share: archive, pictures, truth."""
 
-    def __init__(self, rng: random.Random, num_pages: int) -> None:
+    def __init__(self, rng: random.Random, archive: Archive, num_pages: int) -> None:
         self._rng = rng
-        self._archive = Archive(rng)
+        self._archive = archive
         self._pictures: list[_Picture] = []
         self._truth: list[Candidate] = []
         self._used: set[tuple[str, str]] = set()
@@ -158,7 +173,8 @@ class _Maker:
         minutes = rng.sample(range(_CRAWL_MINUTES), num_pages)
         self._dates = [_FIRST_DATE + timedelta(minutes=minute) for minute in minutes]
 
-    def make(self, seed: int) -> LittleWeb:
+    def make(self) -> tuple[Candidate, ...]:
+        """Fill the archive; return the truth about it, by date of page."""
         oddities: list[Callable[[_Draft], None]] = [
             self._add_copy,
             self._add_short,
@@ -168,9 +184,10 @@ class _Maker:
             self._add_noisy,
             self._add_invalid,
             self._add_silent,
-            self._add_changing,
         ]
-        oddities += [partial(self._add_broken, name=name) for name in BROKEN]
+        if self._archive.keeps_captures:
+            oddities.append(self._add_changing)
+        oddities += [partial(self._add_broken, name=name) for name in self._archive.broken]
         num_odd = 0
         for number, date in enumerate(self._dates):
             draft = self._draft(number, date)
@@ -185,17 +202,17 @@ class _Maker:
             for add in todo:
                 add(draft)
             self._publish(draft)
-        return LittleWeb(seed, self._archive.by_date(), self._settled())
+        return self._settled()
 
     # Pages
 
     def _draft(self, number: int, date: datetime) -> _Draft:
-        host = _HOSTS[number % len(_HOSTS)]
+        hosts = self._archive.hosts
         folder = ("", "album/", "news/2024/")[number % 3]
-        bases = {1: "/pictures/", 3: f"{CDN}/2024/", 6: "../"}
+        bases = {1: "/pictures/", 3: f"{self._archive.cdn}/2024/", 6: "../"}
         return _Draft(
             number=number,
-            url=f"{host}/{folder}page-{number}.html",
+            url=f"{hosts[number % len(hosts)]}/{folder}page-{number}.html",
             date=date,
             base=bases.get(number % 8),
             opt_out=OPT_OUTS[number // 7 % len(OPT_OUTS)] if number % 7 == 6 else None,
@@ -333,7 +350,7 @@ class _Maker:
         scene = random_scene(rng, held_out=True)
         drawn = draw(scene, rng, 256, 256)
         url = self._archive.hold_broken(draft.url, draft.date, drawn, name)
-        picture = _Picture(url, scene, fate=BROKEN[name])
+        picture = _Picture(url, scene, fate=self._archive.broken[name])
         self._add(draft, picture, self._english(picture, lambda: caption(scene, rng)), "true")
 
     def _add(
@@ -433,7 +450,8 @@ class _Maker:
         drawn = draw(scene, rng, width_px, height_px)
         body = image_files.encode(drawn, encoding, orientation=2 + number % 7)
         kind = f"image/{encoding.partition('-')[0]}"
-        way = WAYS[number // 6 % len(WAYS)] if number % 6 == 5 else "plain"
+        ways = self._archive.ways
+        way = ways[number // 6 % len(ways)] if number % 6 == 5 else "plain"
         url = self._archive.hold(draft.url, draft.date, body, kind, way)
         sha256 = hashlib.sha256(body).hexdigest()
         return _Picture(url, scene, width_px, height_px, encoding, sha256)
@@ -450,7 +468,7 @@ class _Maker:
         there = urlsplit(url)
         query = f"?{there.query}" if there.query else ""
         ways = [url, f"{url}#main", f" {url}\n"]
-        if there.netloc == _UNICODE_HOST[0]:
+        if there.hostname == _UNICODE_HOST[0]:
             ways.append(url.replace(*_UNICODE_HOST))
         if here.scheme == there.scheme:
             ways.append(url.partition(":")[2])

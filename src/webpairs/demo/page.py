@@ -26,6 +26,15 @@ CHARSETS: Final = (
 TRANSFERS: Final = ("plain", "gzip", "chunked", "br", "deflate", "gzip+chunked")
 """How a page travels: its Content-Encoding and Transfer-Encoding."""
 
+_REASONS: Final = {
+    200: "OK",
+    301: "Moved Permanently",
+    304: "Not Modified",
+    404: "Not Found",
+    429: "Too Many Requests",
+    503: "Service Unavailable",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Revisit:
@@ -52,6 +61,14 @@ class Answer:
     is_resource: bool = False
     """The archive holds the bytes alone, without the HTTP answer (WARC 1.1, 6.4)."""
     page: WebPage | None = None
+
+    @property
+    def message(self) -> bytes:
+        """Return the whole HTTP/1.1 message, as it travelled."""
+        head = f"HTTP/1.1 {self.status} {_REASONS[self.status]}\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in self.headers
+        )
+        return f"{head}\r\n".encode() + self.body
 
 
 @dataclass(frozen=True, slots=True)
