@@ -53,6 +53,47 @@ def test_the_stats_add_up(tmp_path: Path) -> None:
     assert funnel.balanced
 
 
+def write_retries(out: Path, *shards: dict[str, dict[str, int]]) -> None:
+    for number, counts in enumerate(shards):
+        content = {"number": number, "reasons": ["timeout"], "first_shard": 2, "when": "now"}
+        write_json(out / "stats" / f"retry-{number:05}.json", content | {"shards": counts})
+
+
+def test_what_was_tried_again_counts_once(tmp_path: Path) -> None:
+    """The second retry takes what the first one could not get; its last shard is to come."""
+    first = {"samples": 10, "drops": {"timeout": 28, "dns": 2}}
+    retried = {"samples": 5, "drops": {"timeout": 20, "opted_out_image": 3}}
+    again = {"samples": 6, "drops": {"similarity": 4}}
+    write_stats(tmp_path, first, {"samples": 40, "drops": {}}, retried, again)
+    counts = {"00003": {"timeout": 10}, "00004": {"timeout": 10}}
+    write_retries(tmp_path, {"00002": {"timeout": 28}}, counts)
+    funnel = read_funnel(tmp_path)
+    assert funnel.samples == 61
+    assert +funnel.drops == Counter(
+        {
+            Drop.TEXT_TOO_SHORT: 3,
+            Drop.DUPLICATE: 7,
+            Drop.OPTED_OUT_PAGE: 10,
+            Drop.DNS: 2,
+            Drop.TIMEOUT: 10,
+            Drop.OPTED_OUT_IMAGE: 3,
+            Drop.SIMILARITY: 4,
+        }
+    )
+    assert funnel.left == 0
+    assert funnel.balanced
+    assert "timeout" in funnel.as_json()["drops"]
+
+
+def test_a_reason_that_nothing_is_left_under_is_not_named(tmp_path: Path) -> None:
+    write_stats(tmp_path, {"samples": 75, "drops": {"dns": 5}}, {"samples": 5, "drops": {}})
+    write_retries(tmp_path, {"00001": {"dns": 5}})
+    assert "dns" not in read_funnel(tmp_path).as_json()["drops"]
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(funnel_table(read_funnel(tmp_path)))
+    assert "dns" not in stream.getvalue()
+
+
 def test_shards_that_are_not_committed_are_left(tmp_path: Path) -> None:
     write_stats(tmp_path, {"samples": 15, "drops": {"similarity": 25}})
     funnel = read_funnel(tmp_path)

@@ -63,6 +63,10 @@ def print_status(status: Status) -> None:
         shown = ", ".join(status.missing_shards[:NUM_MISSING])
         more = ", ..." if len(status.missing_shards) > NUM_MISSING else ""
         _say(console, f"missing: {shown}{more}")
+    for retry in status.retries:
+        reasons = ", ".join(f"{num:,} {reason}" for reason, num in retry.taken.items())
+        under_way = " (not finished)" if retry is status.unfinished_retry else ""
+        _say(console, f"retry {retry.number}: {reasons}{under_way}")
     if status.finished:
         _say(console, f"finished {status.manifest['finished']}")
     else:

@@ -11,6 +11,7 @@ import orjson
 from rich.table import Table
 
 from webpairs.errors import Drop
+from webpairs.retry_record import read_retries
 
 
 @dataclass(slots=True)
@@ -48,7 +49,11 @@ class Funnel:
 
 
 def read_funnel(out: Path) -> Funnel:
-    """Add up the stats of run folder `out`, finished or not."""
+    """Add up the stats of run folder `out`, finished or not.
+
+    A candidate that was tried again counts once: under its earlier reason until the shard that
+    tries it again is committed, from then on as that shard says.
+    """
     funnel = Funnel()
     stats = out / "stats"
     extract = read_json(stats / "extract.json")
@@ -62,11 +67,18 @@ def read_funnel(out: Path) -> Funnel:
     dedupe = read_json(stats / "dedupe.json")
     if dedupe is not None:
         funnel.drops += _drops(dedupe)
+    committed: set[str] = set()
     for path in sorted(stats.glob("[0-9]*.json")):
         shard = read_json(path)
         assert shard is not None
         funnel.samples += shard["samples"]
         funnel.drops += _drops(shard)
+        committed.add(path.stem)
+    # After the shards: a retry is recorded before its first shard is there.
+    for retry in read_retries(out):
+        for name, earlier in retry.shards.items():
+            if name in committed:
+                funnel.drops.subtract(earlier)
     funnel.left = funnel.found - funnel.samples - funnel.drops.total()
     return funnel
 

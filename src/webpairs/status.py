@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from webpairs.errors import ConfigError
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.manifest import read_manifest
+from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry
 from webpairs.shard import Keys
 
 
@@ -21,12 +24,13 @@ class Status:
     funnel: Funnel
     extracted: bool
     num_shards: int | None
-    """None before dedupe is done."""
+    """With those of retries; None before dedupe is done."""
     missing_shards: tuple[str, ...]
     extract_mb_per_s: float | None
     candidates_per_s: float | None
     """Of the shards that are done, per second of one worker."""
     warnings: tuple[str, ...]
+    retries: tuple[RetryRecord, ...]
 
     @property
     def verb(self) -> str:
@@ -35,8 +39,13 @@ class Status:
 
     @property
     def finished(self) -> bool:
-        """Say whether the run is complete."""
-        return self.manifest["finished"] is not None
+        """Say whether the run is complete, and every retry begun since."""
+        return self.manifest["finished"] is not None and self.unfinished_retry is None
+
+    @property
+    def unfinished_retry(self) -> RetryRecord | None:
+        """Return the retry that is under way or was stopped."""
+        return unfinished_retry(self.manifest, self.retries)
 
 
 def read_status(out: Path) -> Status:
@@ -50,30 +59,36 @@ def read_status(out: Path) -> Status:
     extract = read_json(stats / "extract.json")
     dedupe = read_json(stats / "dedupe.json")
     shards = [read_json(path) for path in sorted(stats.glob("[0-9]*.json"))]
+    retries = read_retries(out)
     shard_seconds = sum(shard["seconds"]["total"] for shard in shards)
     return Status(
         out=out,
         manifest=manifest,
         funnel=read_funnel(out),
         extracted=extract is not None,
-        num_shards=dedupe["shards"] if dedupe else None,
-        missing_shards=_missing(manifest, dedupe, {shard["shard"] for shard in shards}),
+        num_shards=dedupe["shards"] + sum(len(one.shards) for one in retries) if dedupe else None,
+        missing_shards=_missing(manifest, dedupe, retries, {shard["shard"] for shard in shards}),
         extract_mb_per_s=_rate(extract["bytes_read"] / 1e6, extract["seconds"])
         if extract
         else None,
         candidates_per_s=_rate(sum(shard["candidates"] for shard in shards), shard_seconds),
         warnings=tuple(extract["warnings"]) if extract else (),
+        retries=retries,
     )
 
 
 def _missing(
-    manifest: dict[str, Any], dedupe: dict[str, Any] | None, done: set[str]
+    manifest: dict[str, Any],
+    dedupe: dict[str, Any] | None,
+    retries: Iterable[RetryRecord],
+    done: set[str],
 ) -> tuple[str, ...]:
     if dedupe is None:
         return ()
     keys = Keys.for_dataset(dedupe["shards"], manifest["options"]["shard_size"])
-    names = (keys.shard(number) for number in range(dedupe["shards"]))
-    return tuple(name for name in names if name not in done)
+    built = (keys.shard(number) for number in range(dedupe["shards"]))
+    retried = (name for retry in retries for name in retry.shards)
+    return tuple(name for name in chain(built, retried) if name not in done)
 
 
 def _rate(amount: float, seconds: float) -> float | None:
