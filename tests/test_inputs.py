@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from webpairs.errors import ConfigError
-from webpairs.inputs import find_inputs, open_input
+from webpairs.inputs import find_inputs, open_input, table_suffix
 
 
 def record(kind: str, content_type: str, body: bytes) -> bytes:
@@ -77,7 +77,9 @@ def tree(tmp_path: Path) -> Path:
     for name in ("b/x.warc.gz", "a/x.warc.gz", "a/y.wat", "a/c/x.warc.gz", "c/a/x.warc.gz"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(packed(WARC) if name.endswith(".gz") else WAT)
-    (tmp_path / "a/notes.txt").write_text("not a crawl file")
+    (tmp_path / "a/notes").write_text("not a crawl file")
+    (tmp_path / "a/paths.txt").write_text("http://a.example/1.jpg")
+    (tmp_path / "a/list.csv").write_text("url\n")
     (tmp_path / "a/.hidden.warc").write_text("not a crawl file")
     (tmp_path / "empty").mkdir()
     return tmp_path
@@ -132,11 +134,14 @@ def test_urls(tree: Path) -> None:
         ("a.warc.zst", b"\x28\xb5\x2f\xfdxxxx", "zstd -d"),
         ("a.arc", b"filedesc://x", "ARC"),
         ("a.wacz", b"PK\x03\x04", "ZIP"),
-        ("a.parquet", b"PAR1xxxx", "tables of URLs and texts come with the next release"),
-        ("a.bin", b"PAR1xxxx", "tables of URLs and texts come with the next release"),
-        ("a.csv", b"url,text\n", "tables of URLs and texts come with the next release"),
-        ("a.jsonl.gz", gzip.compress(b"{}"), "tables of URLs and texts come with the next"),
-        ("a.txt", b"hello", "does not begin with WARC/"),
+        ("a.parquet", b"url,text\n", "is named .parquet, but is none"),
+        ("a.parquet.gz", gzip.compress(b"PAR1xxxx"), "gunzip"),
+        ("a.parquet", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        ("a.csv", b"<!DOCTYPE html><title>403", "HTML"),
+        ("a.csv.gz", b"PK\x03\x04", "ZIP"),
+        ("a.tsv", b"\x28\xb5\x2f\xfdxxxx", "zstd -d"),
+        ("a.csv", b"", "is empty"),
+        ("a.bin", b"hello", "does not begin with WARC/, nor is it named as a table"),
     ],
 )
 def test_what_is_no_crawl_file_is_named(tmp_path: Path, name: str, data: bytes, says: str) -> None:
@@ -153,9 +158,9 @@ def test_what_is_no_crawl_file_is_named(tmp_path: Path, name: str, data: bytes, 
     ("argument", "says"),
     [
         ("missing.warc.gz", "no such file or folder"),
-        ("empty", "no crawl file in this folder"),
+        ("empty", "no crawl file or table in this folder"),
         ("*.nothing", "no file matches"),
-        ("a/notes.txt", "does not begin with WARC/"),
+        ("a/notes", "does not begin with WARC/"),
     ],
 )
 def test_bad_arguments(tree: Path, argument: str, says: str) -> None:
@@ -167,13 +172,87 @@ def test_bad_urls_and_devices(tree: Path) -> None:
     for argument, says in (
         ("nosuch://x/y.warc.gz", "Protocol not known"),
         (f"file://{tree}/missing.warc.gz", "no such file"),
-        (f"file://{tree}/empty", "no crawl file"),
+        (f"file://{tree}/empty", "no crawl file or table there"),
         ("/dev/null", "device"),
     ):
         with pytest.raises(ConfigError, match=says):
             find_inputs([argument])
     with pytest.raises(ConfigError, match="no input"):
         find_inputs([])
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.parquet", b"PAR1xxxx"),
+        ("a.bin", b"PAR1xxxx"),
+        ("a.csv", b"PAR1xxxx"),
+        ("a.csv", b"url,text\n"),
+        ("A.CSV.GZ", gzip.compress(b"url,text\n")),
+        ("a.csv", gzip.compress(b"url,text\n")),
+        ("a.tsv.gz", b"not compressed"),
+        ("a.jsonl.gz", gzip.compress(b"{}")),
+        ("a.json", b"[]"),
+        ("a.txt", b"hello"),
+    ],
+)
+def test_tables_are_told_by_content_and_name(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    (found,) = find_inputs([str(tmp_path / name)])
+    assert (found.kind, found.bytes, found.name) == ("table", len(data), name)
+
+
+def test_a_crawl_file_may_be_named_like_a_table(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(packed(WARC))
+    assert [found.kind for found in find_inputs([str(tmp_path / "a.csv")])] == ["warc"]
+
+
+@pytest.mark.parametrize(
+    ("held", "read"),
+    [
+        ("x.warc.gz part.parquet urls.txt", "x.warc.gz"),
+        ("part.parquet sub/b.CSV c.tsv.gz d.jsonl stats.json 0.txt .e.csv _metadata.parquet", None),
+        ("a.json b.txt.gz notes.md _f.txt", "a.json b.txt.gz"),
+        ("notes.md", ""),
+    ],
+)
+def test_a_folder_is_read_for_one_kind_of_file(tmp_path: Path, held: str, read: str | None) -> None:
+    for name in held.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(WARC if "warc" in name else b"x")
+    if read is None:
+        read = "b.CSV c.tsv.gz d.jsonl"  # and part.parquet, which is none and says so
+        with pytest.raises(ConfigError, match="part.parquet: is named .parquet"):
+            find_inputs([str(tmp_path)])
+        (tmp_path / "part.parquet").unlink()
+    for folder in (str(tmp_path), f"file://{tmp_path}"):
+        if read:
+            assert sorted(names(folder)) == read.split()
+        else:
+            with pytest.raises(ConfigError, match="no crawl file or table"):
+                find_inputs([folder])
+
+
+def test_crawl_files_and_tables_may_be_mixed(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(WARC)
+    (tmp_path / "b.csv").write_bytes(b"url\n")
+    found = find_inputs([str(tmp_path / "*")])
+    assert [(one.name, one.kind) for one in found] == [("a.warc", "warc"), ("b.csv", "table")]
+
+
+@pytest.mark.parametrize(
+    ("path", "suffix"),
+    [
+        ("a/b.parquet", ".parquet"),
+        ("a/B.Csv.GZ", ".csv"),
+        ("https://h/x.tsv.gz?download=true#y", ".tsv"),
+        ("https://h/x?y=.csv", ""),
+        ("a?b.csv", ".csv"),
+        ("csv", ""),
+    ],
+)
+def test_table_suffix(path: str, suffix: str) -> None:
+    assert table_suffix(path) == suffix
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -1,6 +1,7 @@
-"""Find the crawl files that a command line names, and tell by content what they are.
+"""Find the crawl files and tables that a command line names, and tell by content what they are.
 
-An argument is a file, a folder (searched for crawl files by name), a glob or an fsspec URL.
+An argument is a file, a folder (searched by name: for crawl files, else for tables), a glob or an
+fsspec URL.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import io
 import os
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -21,36 +22,50 @@ from webpairs.errors import ConfigError
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-Kind = Literal["wat", "warc"]
+Kind = Literal["wat", "warc", "table"]
 
 SUFFIXES: Final = (".warc", ".warc.gz", ".wat", ".wat.gz")
-"""Names taken from a folder. A file named on the command line may have any name."""
+"""Names taken from a folder. A crawl file named on the command line may have any name."""
+TABLE_SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
+"""Names of tables, in any case; those of text also with .gz."""
 
-_FIX: Final = "give .warc, .warc.gz, .wat or .warc.wat.gz files"
+_IN_FOLDERS: Final = (
+    SUFFIXES,
+    (".parquet", ".csv", ".tsv", ".jsonl"),
+    (".json", ".txt"),
+)
+"""What a folder is read for: the first of these that it holds. Crawl files come with lists of
+names, tables with statistics and notes, so what may be that is taken only where nothing else is."""
+
+_FIX: Final = (
+    "give .warc, .warc.gz, .wat or .warc.wat.gz files, or tables: .parquet, or .csv, .tsv, "
+    ".jsonl, .json, .txt, gzip-compressed or not"
+)
 _BLOCK_BYTES: Final = 1 << 20
 _LOOK_BYTES: Final = 1 << 16  # of the file
 _LOOK_DECODED_BYTES: Final = 1 << 18
 _LOOK_RECORDS: Final = 8
 
-_TABLE_SUFFIXES: Final = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".csv.gz", ".jsonl.gz")
+_PARQUET: Final = b"PAR1"
 _MAGIC: Final = (
     (b"\xff\xd8\xff", "a JPEG image"),
     (b"\x89PNG", "a PNG image"),
     (b"GIF8", "a GIF image"),
     (b"RIFF", "a RIFF file (WebP, WAV)"),
     (b"%PDF", "a PDF"),
-    (b"PK\x03\x04", "a ZIP archive (WACZ files hold their WARCs in archive/: unpack it)"),
+    (b"PK\x03\x04", "a ZIP archive (unpack it; WACZ files hold their WARCs in archive/)"),
     (b"\x28\xb5\x2f\xfd", "zstd-compressed (unpack it: zstd -d)"),
     (b"\x5d\x2a\x4d\x18", "zstd-compressed with a dictionary (unpack it first)"),
     (b"BZh", "bzip2-compressed (unpack it: bunzip2)"),
     (b"\xfd7zXZ", "xz-compressed (unpack it: unxz)"),
+    (b"version https://git-lfs", "a pointer that Git LFS left for a file (fetch it: git lfs pull)"),
     (b"filedesc://", "an ARC file, the format before WARC (convert it: warcio recompress)"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Hold one crawl file to read."""
+    """Hold one crawl file or table to read."""
 
     path: str
     """Absolute local path, or URL."""
@@ -62,9 +77,9 @@ class Input:
 
 
 def find_inputs(arguments: Sequence[str]) -> list[Input]:
-    """Return the distinct crawl files that `arguments` name, sorted by name.
+    """Return the distinct crawl files and tables that `arguments` name, sorted by name.
 
-    Raises ConfigError, with the value and the fix, for what is missing, empty or no crawl file.
+    Raises ConfigError, with the value and the fix, for what is missing, empty or neither.
     """
     if not arguments:
         raise ConfigError(f"no input: {_FIX}, folders of them, globs or URLs")
@@ -119,14 +134,13 @@ def _is_url(argument: str) -> bool:
 def _find_local(argument: str) -> list[str]:
     argument = os.path.expanduser(argument)
     if os.path.isdir(argument):
-        paths = [
+        paths = _to_read(
             os.path.join(folder, name)
             for folder, _, names in os.walk(argument, followlinks=True)
             for name in names
-            if _is_crawl_file(name)
-        ]
+        )
         if not paths:
-            raise ConfigError(f"{argument}: no crawl file in this folder: {_FIX}")
+            raise ConfigError(f"{argument}: no crawl file or table in this folder: {_FIX}")
         return paths
     if os.path.isfile(argument):
         return [argument]
@@ -140,9 +154,26 @@ def _find_local(argument: str) -> list[str]:
     raise ConfigError(f"{argument}: no such file or folder: check the spelling")
 
 
-def _is_crawl_file(path: str) -> bool:
-    """Say whether a file found in a folder is to be read, by its name."""
-    return path.endswith(SUFFIXES) and not path.rpartition("/")[2].startswith(".")
+def table_suffix(path: str) -> str:
+    """Return the suffix that says what kind of table a file is, without `.gz`; else nothing."""
+    if path.startswith(("http://", "https://")):
+        path = path.partition("#")[0].partition("?")[0]
+    path = path.lower().removesuffix(".gz")
+    return next((suffix for suffix in TABLE_SUFFIXES if path.endswith(suffix)), "")
+
+
+def _to_read(paths: Iterable[str]) -> list[str]:
+    """Return those of the files found in a folder that are to be read, by their names."""
+    seen = [path for path in paths if not path.rpartition("/")[2].startswith(".")]
+    for suffixes in _IN_FOLDERS:
+        if suffixes is SUFFIXES:
+            found = [path for path in seen if path.endswith(suffixes)]
+        else:  # Spark's and Hadoop's own files begin with an underscore
+            names = ((path, path.rpartition("/")[2]) for path in seen)
+            found = [p for p, name in names if table_suffix(name) in suffixes and name[0] != "_"]
+        if found:
+            return found
+    return []
 
 
 def _local_size(path: str) -> int:
@@ -173,13 +204,13 @@ def _find_remote(url: str) -> dict[str, int]:
         elif url.startswith(("http://", "https://")):  # no folders; a 404 is seen when sniffing
             inners = [inner]
         elif system.isdir(inner):
-            inners = [path for path in map(str, system.find(inner)) if _is_crawl_file(path)]
+            inners = _to_read(map(str, system.find(inner)))
         elif system.exists(inner):
             inners = [inner]
         else:
             raise ConfigError(f"{url}: no such file or folder: check the spelling")
         if not inners:
-            raise ConfigError(f"{url}: no crawl file there: {_FIX}")
+            raise ConfigError(f"{url}: no crawl file or table there: {_FIX}")
         return {str(system.unstrip_protocol(path)): int(system.size(path) or 0) for path in inners}
     except ConfigError:
         raise
@@ -220,9 +251,14 @@ def _kind_of(path: str, size: int) -> Kind:
         if not data:
             raise ConfigError(f"{path}: nothing in this gzip file can be read: fetch it again")
     data = data.lstrip(b"\r\n")
-    if not data.startswith(b"WARC/"):
-        raise ConfigError(f"{path}: {_what_else(path, data)}: {_FIX}")
-    return _kind_of_records(path, data)
+    if data.startswith(b"WARC/"):
+        return _kind_of_records(path, data)
+    if head.startswith(_PARQUET):
+        return "table"
+    what_else = _what_else(path, data)
+    if what_else is not None:
+        raise ConfigError(f"{path}: {what_else}: {_FIX}")
+    return "table"
 
 
 def _kind_of_records(path: str, data: bytes) -> Kind:
@@ -289,15 +325,21 @@ def _decode_bytewise(head: bytes, max_bytes: int) -> bytes:
     return bytes(data)
 
 
-def _what_else(path: str, data: bytes) -> str:
-    if path.endswith(_TABLE_SUFFIXES) or data.startswith(b"PAR1"):
-        return "is a table; tables of URLs and texts come with the next release"
+def _what_else(path: str, data: bytes) -> str | None:
+    """Say what a file is that is neither crawl file nor parquet; None if it is another table."""
+    if data.startswith(_PARQUET):
+        return "is parquet inside gzip (unpack it: gunzip)"
     for magic, what in _MAGIC:
         if data.startswith(magic):
-            return f"is {what}, not a crawl file"
+            return f"is {what}, not a crawl file or table"
     if data[:1024].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "is an HTML or XML page, not a crawl file (an error page instead of the download?)"
-    return "is no crawl file: it does not begin with WARC/"
+    suffix = table_suffix(path)
+    if suffix == ".parquet":
+        return "is named .parquet, but is none (fetch it again)"
+    if suffix:
+        return None
+    return "is no crawl file: it does not begin with WARC/, nor is it named as a table"
 
 
 def _one_line(error: Exception) -> str:

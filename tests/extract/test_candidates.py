@@ -62,6 +62,9 @@ def test_a_row_holds_all_of_it(tmp_path: Path) -> None:
             "crawl_file": "a.warc.gz",
             "crawl_offset": 1 << 40,
             "position": 0,
+            # what only tables have
+            **dict.fromkeys(("similarity_given", "url_given", "text_given")),
+            **dict.fromkeys(("nsfw_given", "hash_given", "given")),
         }
     ]
     assert 0.2 < score <= 1

@@ -1,6 +1,7 @@
 """Filter, clean, identify and write candidates: pages go in, a parquet file by bucket comes out.
 
-A candidate is an image with a text that is more than whitespace. Rules apply in this order, and
+Rows of tables go in as well. A candidate of a page is an image with a text that is more than
+whitespace; of a table, any row. Rules apply in this order, and
 the first that fails names the drop: the cleaned text is too short (`text_too_short`); the source
 is of a kind nobody wants (`url_unwanted`); it leads to no http(s) URL (`url_invalid`); the text's
 language is not asked for (`language`). Opt-outs are marked, not dropped.
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +27,7 @@ import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
 from webpairs.extract.language import detect_languages
-from webpairs.extract.page import ExtractRules, ExtractStats, Page
+from webpairs.extract.page import ExtractRules, ExtractStats, Page, TableRows
 from webpairs.extract.text import clean_texts
 from webpairs.extract.url import is_unwanted, join_urls, uids_of
 from webpairs.files import write_parquet
@@ -58,6 +59,7 @@ _REPETITIVE: Final = [
     "text_source",
     "page_url",
     "crawl_file",
+    "nsfw_given",
 ]
 
 
@@ -143,8 +145,38 @@ class CandidateWriter:
         self._raw_chars += sum(map(len, urls)) + sum(map(len, texts))
         if len(self._urls) >= min(_RAW_ROWS, self._max_rows) or self._raw_chars > _MAX_RAW_CHARS:
             self._settle()
-            if self._num_rows >= self._max_rows or self._num_bytes >= _MAX_BYTES:
-                self._flush()
+            self._flush_if_full()
+
+    def add_rows(self, table: TableRows) -> None:
+        """Take rows of a table; each is a candidate, whether it has a text or not."""
+        num = len(table.urls)
+        if not num:
+            return
+        self._stats.found += num
+        texts = clean_texts(table.texts)
+        kept = self._sift(table.urls, texts, [(None, "", num)])
+        rows = kept.rows
+        given = [table.given[row] for row in rows]
+        stood = [(table.urls[row], table.texts[row]) for row in rows]
+        self._add(
+            kept,
+            {
+                "license": pa.array([_utf8(table.licenses[row]) for row in rows], pa.string()),
+                "license_id": pa.array([table.license_ids[row] for row in rows], pa.string()),
+                "crawl_file": pa.repeat(pa.scalar(_utf8(table.crawl_file)), len(rows)),
+                "crawl_offset": pa.array([table.numbers[row] for row in rows], pa.int64()),
+                "position": pa.array(np.zeros(len(rows), np.int32)),
+                "similarity_given": pa.array(
+                    [table.similarities[row] for row in rows], pa.float64()
+                ),
+                "url_given": _where_other([url for url, _ in stood], kept.urls),
+                "text_given": _where_other([text for _, text in stood], kept.texts),
+                "nsfw_given": pa.array([table.nsfw[row] for row in rows], pa.string()),
+                "hash_given": pa.array([table.hashes[row] for row in rows], pa.string()),
+                "given": pa.array(given, pa.string()),
+            },
+        )
+        self._flush_if_full()
 
     def _clear_raw(self) -> None:
         self._pages: list[Page] = []
@@ -162,26 +194,43 @@ class CandidateWriter:
         self._num_bytes = 0
 
     def _settle(self) -> None:
-        """Turn the rows at hand into a table of those that pass the rules."""
+        """Turn the rows of pages at hand into a table of those that pass the rules."""
         if not self._urls:
             return
+        spans = [
+            (page.base, page.url, num)
+            for page, num in zip(self._pages, self._rows_of_page, strict=True)
+        ]
+        kept = self._sift(self._urls, clean_texts(self._texts), spans)
+        self._add(kept, self._columns_of_pages(kept.rows))
+        self._clear_raw()
+
+    def _sift(
+        self,
+        sources: Sequence[str],
+        texts: Sequence[str],
+        spans: Sequence[tuple[str | None, str, int]],
+    ) -> _Kept:
+        """Return the rows that pass the rules, and count the others.
+
+        `spans` are base, URL and number of rows of each page in turn.
+        """
         rules, drop = self.rules, self._stats.drop
-        texts = clean_texts(self._texts)
         urls: list[str] = []
         rows: list[int] = []
         too_short = unwanted = invalid = 0
         start = 0
-        for page, num in zip(self._pages, self._rows_of_page, strict=True):
+        for base, page_url, num in spans:
             wanted: list[int] = []
             for row in range(start, start + num):
                 if len(texts[row]) < rules.min_text_chars:
                     too_short += 1
-                elif is_unwanted(self._urls[row]):
+                elif is_unwanted(sources[row]):
                     unwanted += 1
                 else:
                     wanted.append(row)
             start += num
-            joined = join_urls(page.base, page.url, [self._urls[row] for row in wanted])
+            joined = join_urls(base, page_url, [sources[row] for row in wanted])
             for row, url in zip(wanted, joined, strict=True):
                 if url is None:
                     invalid += 1
@@ -192,7 +241,7 @@ class CandidateWriter:
         drop(Drop.URL_UNWANTED, unwanted)
         drop(Drop.URL_INVALID, invalid)
         texts = [texts[row] for row in rows]
-        languages, scores = detect_languages(texts)
+        languages, scores = _languages(texts)
         if not self._any_language:
             kept = [i for i, label in enumerate(languages) if label in rules.languages]
             drop(Drop.LANGUAGE, len(rows) - len(kept))
@@ -201,35 +250,17 @@ class CandidateWriter:
             texts = [texts[i] for i in kept]
             languages = [languages[i] for i in kept]
             scores = [scores[i] for i in kept]
-        if rows:
-            table = self._table(rows, urls, texts, languages, scores)
-            self._tables.append(table)
-            self._num_rows += len(rows)
-            self._num_bytes += table.nbytes
-            self._stats.written += len(rows)
-        self._clear_raw()
+        return _Kept(rows, urls, texts, languages, scores)
 
-    def _table(
-        self,
-        rows: list[int],
-        urls: list[str],
-        texts: list[str],
-        languages: list[str],
-        scores: list[float],
-    ) -> pa.Table:
+    def _columns_of_pages(self, rows: list[int]) -> dict[str, pa.Array]:
         page_of_row = np.repeat(np.arange(len(self._pages)), self._rows_of_page)[rows]
         pages = self._pages
 
         def of_page(values: Sequence[str | int | None], kind: pa.DataType) -> pa.Array:
             return pa.array(values, kind).take(pa.array(page_of_row))
 
-        columns = {
-            "uid": pa.array(uids_of(urls, texts), UID),
-            "url": pa.array(urls, pa.string()),
-            "text": pa.array(texts, pa.string()),
+        return {
             "license": of_page([_utf8(page.license) or "?" for page in pages], pa.string()),
-            "language": pa.array(languages, pa.string()),
-            "language_score": pa.array(scores, pa.float32()),
             "license_id": of_page([page.license_id for page in pages], pa.string()),
             "license_where": of_page([page.license_where for page in pages], pa.string()),
             "opt_out": of_page([page.opt_out for page in pages], pa.string()),
@@ -243,13 +274,31 @@ class CandidateWriter:
             ),
             "position": pa.array([self._positions[row] for row in rows], pa.int32()),
         }
-        return pa.table(
-            [
-                columns.get(field.name, pa.nulls(len(rows), field.type))  # what only tables have
-                for field in _SCHEMA
-            ],
+
+    def _add(self, kept: _Kept, columns: dict[str, pa.Array]) -> None:
+        """Hold rows that passed; columns of candidates that neither has are null."""
+        num = len(kept.rows)
+        if not num:
+            return
+        columns = columns | {
+            "uid": pa.array(uids_of(kept.urls, kept.texts), UID),
+            "url": pa.array(kept.urls, pa.string()),
+            "text": pa.array(kept.texts, pa.string()),
+            "language": pa.array(kept.languages, pa.string()),
+            "language_score": pa.array(kept.scores, pa.float32()),
+        }
+        table = pa.table(
+            [columns.get(field.name, pa.nulls(num, field.type)) for field in _SCHEMA],
             schema=_SCHEMA,
         )
+        self._tables.append(table)
+        self._num_rows += num
+        self._num_bytes += table.nbytes
+        self._stats.written += num
+
+    def _flush_if_full(self) -> None:
+        if self._num_rows >= self._max_rows or self._num_bytes >= _MAX_BYTES:
+            self._flush()
 
     def _flush(self) -> None:
         """Write what is held, sorted, a row group per non-empty bucket."""
@@ -269,6 +318,17 @@ class CandidateWriter:
                 self._buckets.append(bucket)
 
 
+class _Kept(NamedTuple):
+    """Hold the rows of a batch that passed the rules: columns of equal length."""
+
+    rows: list[int]
+    """Where they stood in the batch."""
+    urls: list[str]
+    texts: list[str]
+    languages: list[str | None]
+    scores: list[float | None]
+
+
 def bucket_row_groups(parquet_metadata: pq.FileMetaData) -> dict[int, list[int]]:
     """Return the row groups of each bucket that a candidates file holds."""
     groups: dict[int, list[int]] = {}
@@ -285,7 +345,8 @@ def _order(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8
     files = np.array(table.column("crawl_file").to_pylist(), dtype=object)
     rank_of = {file: rank for rank, file in enumerate(sorted(set(files.tolist())))}
     ranks = np.fromiter((rank_of[file] for file in files), np.int64, len(files))
-    dates = table.column("crawl_date").cast(pa.int64())
+    # Rows of tables have no date and come last, as they do in dedupe.
+    dates = table.column("crawl_date").cast(pa.int64()).fill_null(np.iinfo(np.int64).max)
     order = np.lexsort(
         (
             table.column("position").to_numpy(),
@@ -297,6 +358,25 @@ def _order(table: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8
         )
     )
     return order, (words[order, 0] >> np.uint64(56)).astype(np.uint8)
+
+
+def _languages(texts: Sequence[str]) -> tuple[list[str | None], list[float | None]]:
+    """Return the languages of texts and their probabilities; an empty text has none."""
+    labels: list[str | None] = [None] * len(texts)
+    scores: list[float | None] = [None] * len(texts)
+    rows = [row for row, text in enumerate(texts) if text]
+    if rows:
+        found = detect_languages([texts[row] for row in rows])
+        for row, label, score in zip(rows, *found, strict=True):
+            labels[row] = label
+            scores[row] = score
+    return labels, scores
+
+
+def _where_other(stood: Sequence[str], used: Sequence[str]) -> pa.Array:
+    """Return what stood in a table where it is not what is used of it; null where there is none."""
+    pairs = zip(stood, used, strict=True)
+    return pa.array([_utf8(a) if a and a != b else None for a, b in pairs], pa.string())
 
 
 def _utf8(text: str) -> str:

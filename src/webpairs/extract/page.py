@@ -1,10 +1,11 @@
-"""What the readers of crawl files hand to the candidate writer."""
+"""What the readers of crawl files and tables hand to the candidate writer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from webpairs.errors import Drop
+from webpairs.extract.table_columns import NAMED_AS_USUAL, TableColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class ExtractRules:
     image_sources: tuple[str, ...]
     min_text_chars: int
     languages: tuple[str, ...]
+    table_columns: TableColumns = NAMED_AS_USUAL
+    """The columns that options name in tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +41,39 @@ class Page:
 
 
 @dataclass(slots=True)
+class TableRows:
+    """Hold rows of one table as columns of equal length."""
+
+    crawl_file: str
+    """The table's name."""
+    numbers: list[int] = field(default_factory=list[int])
+    """Of the rows in the table, from 0."""
+    urls: list[str] = field(default_factory=list[str])
+    """As they stood, empty where there is none; so are the texts."""
+    texts: list[str] = field(default_factory=list[str])
+    licenses: list[str] = field(default_factory=list[str])
+    license_ids: list[str | None] = field(default_factory=list[str | None])
+    similarities: list[float | None] = field(default_factory=list[float | None])
+    nsfw: list[str | None] = field(default_factory=list[str | None])
+    hashes: list[str | None] = field(default_factory=list[str | None])
+    """`sha256:` or `md5:` and the hex digest."""
+    given: list[str | None] = field(default_factory=list[str | None])
+    """All other columns, a JSON object."""
+
+
+@dataclass(slots=True)
 class ExtractStats:
     """Count what one unit of extract saw; every image with a text ends in `written` or `drops`."""
 
     inputs: int = 0
     bytes_read: int = 0
     records: int = 0
+    """Of crawl files, and rows of tables."""
     pages: int = 0
     found: int = 0
-    """Images with a text beside them (non-empty before cleaning): found = written + drops
-    (RECORD_BROKEN apart: it counts records, whose candidates nobody saw)."""
+    """Images with a text beside them (non-empty before cleaning), and rows of tables:
+    found = written + drops (RECORD_BROKEN apart: it counts records, whose candidates nobody saw).
+    """
     written: int = 0
     drops: dict[Drop, int] = field(default_factory=dict[Drop, int])
     captures: int = 0

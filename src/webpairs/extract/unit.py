@@ -11,6 +11,7 @@ from typing import Final
 from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import DEFAULT_MAX_ROWS, CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats
+from webpairs.extract.table import extract_table
 from webpairs.extract.warc import extract_warc
 from webpairs.extract.wat import extract_wat
 from webpairs.inputs import Input
@@ -83,6 +84,8 @@ def extract_unit(unit: ExtractUnit) -> ExtractStats:
         for one in unit.inputs:
             if one.kind == "wat":
                 extract_wat(one.path, one.name, writer, stats)
+            elif one.kind == "table":
+                extract_table(one.path, one.name, writer, stats)
             else:
                 extract_warc(one.path, one.name, writer, stats, index)
     return stats

@@ -12,7 +12,7 @@ IMAGE_SOURCES: Final = ("src", "srcset", "picture", "data-src")
 TEXTS: Final = ("alt", "title", "caption")
 RESIZE_MODES: Final = ("border", "keep-ratio", "center-crop", "none")
 ANY_LANGUAGE: Final = "any"
-NAMES: Final = ("laion400m",)
+NAMES: Final = ("laion400m", "download")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
