@@ -152,6 +152,11 @@ def fill_in(template: str, host: str, ports: Ports) -> str:
 # Answers that several behaviours are made of ------------------------------------------------------
 
 
+async def made(body: Bytes) -> bytes:
+    """Return a body, without holding up the other connections while it is made."""
+    return body if isinstance(body, bytes) else await asyncio.to_thread(body)
+
+
 def say(status: str = "200 OK", *headers: str, body: Bytes = b"") -> Answer:
     """Answer as a good server does: a status, these headers, and a body of the right length.
 
@@ -159,7 +164,7 @@ def say(status: str = "200 OK", *headers: str, body: Bytes = b"") -> Answer:
     """
 
     async def answer(visit: Visit) -> None:
-        data = body if isinstance(body, bytes) else body()
+        data = await made(body)
         await visit.send(head(visit, status, *headers, f"Content-Length: {len(data)}"))
         await visit.send(data)
         visit.keep_open = True
@@ -171,7 +176,7 @@ def raw(data: Bytes) -> Answer:
     """Send these bytes and close the connection."""
 
     async def answer(visit: Visit) -> None:
-        await visit.send(data if isinstance(data, bytes) else data())
+        await visit.send(await made(data))
 
     return answer
 

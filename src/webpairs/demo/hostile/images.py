@@ -121,14 +121,17 @@ def _cut_deflate() -> bytes:
     return png()[:33] + _chunk(b"IDAT", png()[start : start + 6_000]) + _chunk(b"IEND", b"")
 
 
+@functools.cache
+def _deflated_bomb() -> bytes:
+    return zlib.compress(bytes(64 << 20), 9)
+
+
 def _profile_bomb() -> bytes:
-    inflated = zlib.compress(bytes(64 << 20), 9)
-    return _behind_header(_chunk(b"iCCP", b"bomb\0\0" + inflated))
+    return _behind_header(_chunk(b"iCCP", b"bomb\0\0" + _deflated_bomb()))
 
 
 def _text_bomb() -> bytes:
-    inflated = zlib.compress(bytes(64 << 20), 9)
-    return _behind_header(*[_chunk(b"zTXt", b"Comment\0\0" + inflated)] * 3)
+    return _behind_header(*[_chunk(b"zTXt", b"Comment\0\0" + _deflated_bomb())] * 3)
 
 
 def _many_scans() -> bytes:

@@ -33,6 +33,8 @@ from webpairs.obtain.dns import StaticResolver
 MAX_CONNECTIONS: Final = 1024
 CONNECTION_S: Final = 120.0
 """No connection lives longer, whatever both sides do."""
+LAST_BYTES_S: Final = 10.0
+"""How long to wait for the other side to take the end of an answer."""
 MAX_LOGGED: Final = 100_000
 _MAX_HEAD_BYTES: Final = 64 << 10
 _TLS_HELLO: Final = b"\x16"  # a handshake record (RFC 8446, 5.1)
@@ -160,16 +162,15 @@ class HostileWeb:
             )
         started.set()
         await self._stopped.wait()
+        await _let_begin()  # a server that closes while it accepts loses the connection
         for server in servers:
             server.close()
-        for _ in range(5):  # a task that is cancelled before it began would not close its socket
-            await asyncio.sleep(0)
+        await _let_begin()  # a task that is cancelled before it began does not close its socket
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for _ in range(2):
-            await asyncio.sleep(0)  # transports close their sockets in a callback
+        await _let_begin()  # transports close their sockets in a callback
 
     def _tls(self) -> ssl.SSLContext:
         """Return a context that shows each host the certificate its behaviour asks for."""
@@ -196,13 +197,16 @@ class HostileWeb:
                 async with asyncio.timeout(CONNECTION_S):
                     while await self._answer(reader, writer, reached_at):
                         pass
+            writer.close()
+            async with asyncio.timeout(LAST_BYTES_S):
+                await writer.wait_closed()
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
             pass  # the other side has gone, or makes no sense
         except Exception as error:
             self.bugs.append(error)
         finally:
             self._num_open -= 1
-            writer.close()
+            writer.transport.abort()
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reached_at: str
@@ -238,6 +242,12 @@ class HostileWeb:
             return None
         name = below.rpartition(".")[2]
         return self._by_name.get(name)
+
+
+async def _let_begin() -> None:
+    """Let what was scheduled begin, and what that schedules."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def _hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
