@@ -11,6 +11,7 @@ from rich.console import Console
 from webpairs.funnel import funnel_table
 
 if TYPE_CHECKING:
+    from webpairs.curate.placeholders import PlaceholderReport
     from webpairs.demo.run import DemoResult
     from webpairs.run import BuildResult, ExtractResult
     from webpairs.status import Status
@@ -71,6 +72,26 @@ def print_status(status: Status) -> None:
         _say(console, f"finished {status.manifest['finished']}")
     else:
         _say(console, "not finished: type the line that started it again to go on")
+
+
+def print_placeholders(report: PlaceholderReport) -> None:
+    """Print which images stand under so many texts that none can be about them."""
+    if not report.num_images:
+        return
+    from webpairs.curate.placeholders import MANY_TEXTS
+
+    console = _console()
+    _say(
+        console,
+        f"\n{report.num_samples:,} samples show {report.num_images:,} images under {MANY_TEXTS} "
+        'different texts or more each: logos, or pictures such as "image not found". '
+        "columns/texts_per_image says how many texts each sample's image has; the most:",
+    )
+    for one in report.top:
+        _say(
+            console,
+            f"  {one.num_texts:,} texts, {one.num_samples:,} samples: sha256 {one.sha256}",
+        )
 
 
 def print_demo_result(result: DemoResult) -> None:
