@@ -222,7 +222,7 @@ def test_a_folder_is_read_for_one_kind_of_file(tmp_path: Path, held: str, read: 
         (tmp_path / name).write_bytes(WARC if "warc" in name else b"x")
     if read is None:
         read = "b.CSV c.tsv.gz d.jsonl"  # and part.parquet, which is none and says so
-        with pytest.raises(ConfigError, match="part.parquet: is named .parquet"):
+        with pytest.raises(ConfigError, match=r"part\.parquet: is named \.parquet"):
             find_inputs([str(tmp_path)])
         (tmp_path / "part.parquet").unlink()
     for folder in (str(tmp_path), f"file://{tmp_path}"):

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
 from webpairs.extract.language import detect_languages
+from webpairs.extract.license import NO_LICENSE, license_id
 from webpairs.extract.page import ExtractRules, ExtractStats, Page, TableRows
 from webpairs.extract.text import clean_texts
 from webpairs.extract.url import is_unwanted, join_urls, uids_of
@@ -156,24 +157,26 @@ class CandidateWriter:
         texts = clean_texts(table.texts)
         kept = self._sift(table.urls, texts, [(None, "", num)])
         rows = kept.rows
-        given = [table.given[row] for row in rows]
-        stood = [(table.urls[row], table.texts[row]) for row in rows]
+        licenses = [table.licenses[row] for row in rows]
+        ids = {license: license_id(license) for license in set(licenses)}
+
+        def column(values: Sequence[str | int | float | None], kind: pa.DataType) -> pa.Array:
+            return pa.array([values[row] for row in rows], kind)
+
         self._add(
             kept,
             {
-                "license": pa.array([_utf8(table.licenses[row]) for row in rows], pa.string()),
-                "license_id": pa.array([table.license_ids[row] for row in rows], pa.string()),
+                "license": pa.array([_utf8(one) or NO_LICENSE for one in licenses], pa.string()),
+                "license_id": pa.array([ids[one] for one in licenses], pa.string()),
                 "crawl_file": pa.repeat(pa.scalar(_utf8(table.crawl_file)), len(rows)),
-                "crawl_offset": pa.array([table.numbers[row] for row in rows], pa.int64()),
+                "crawl_offset": column(table.numbers, pa.int64()),
                 "position": pa.array(np.zeros(len(rows), np.int32)),
-                "similarity_given": pa.array(
-                    [table.similarities[row] for row in rows], pa.float64()
-                ),
-                "url_given": _where_other([url for url, _ in stood], kept.urls),
-                "text_given": _where_other([text for _, text in stood], kept.texts),
-                "nsfw_given": pa.array([table.nsfw[row] for row in rows], pa.string()),
-                "hash_given": pa.array([table.hashes[row] for row in rows], pa.string()),
-                "given": pa.array(given, pa.string()),
+                "similarity_given": column(table.similarities, pa.float64()),
+                "url_given": _where_other([table.urls[row] for row in rows], kept.urls),
+                "text_given": _where_other([table.texts[row] for row in rows], kept.texts),
+                "nsfw_given": column(table.nsfw, pa.string()),
+                "hash_given": column(table.hashes, pa.string()),
+                "given": column(table.given, pa.string()),
             },
         )
         self._flush_if_full()

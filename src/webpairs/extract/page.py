@@ -52,7 +52,7 @@ class TableRows:
     """As they stood, empty where there is none; so are the texts."""
     texts: list[str] = field(default_factory=list[str])
     licenses: list[str] = field(default_factory=list[str])
-    license_ids: list[str | None] = field(default_factory=list[str | None])
+    """Links as they stood, or what stands for one, or `?` or nothing."""
     similarities: list[float | None] = field(default_factory=list[float | None])
     nsfw: list[str | None] = field(default_factory=list[str | None])
     hashes: list[str | None] = field(default_factory=list[str | None])

@@ -6,17 +6,15 @@ docs/tables.md says which shapes are read and what becomes of their columns.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from itertools import chain
 from typing import Any, BinaryIO, Final
 
 from webpairs.errors import ConfigError, Drop
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.gunzip import GunzipReader
-from webpairs.extract.license import MAX_LICENSE_CHARS, NO_LICENSE, license_id
+from webpairs.extract.license import MAX_LICENSE_CHARS
 from webpairs.extract.page import ExtractStats, TableRows
 from webpairs.extract.table_columns import (
     MAX_SIMILARITY,
@@ -81,19 +79,8 @@ def extract_table(path: str, name: str, writer: CandidateWriter, stats: ExtractS
     """
     stats.inputs += 1
     with _open_table(path, name, writer.rules.table_columns, stats) as (layout, rows):
-        batch = _Batch(name, layout)
-        for row in rows:
-            if isinstance(row, int):
-                batch.skip(row)
-                continue
-            batch.add(row)
-            if len(batch.rows.urls) >= _BATCH_ROWS or batch.num_chars >= _BATCH_CHARS:
-                writer.add_rows(batch.rows)
-                batch.clear()
-        writer.add_rows(batch.rows)
-    stats.records += batch.number
-    stats.found += batch.num_broken  # the writer counts the others
-    stats.drop(Drop.ROW_BROKEN, batch.num_broken)
+        for batch in _batches(name, layout, rows, stats):
+            writer.add_rows(batch)
 
 
 @contextmanager
@@ -140,69 +127,66 @@ def _read_text(path: str, file: BinaryIO, columns: TableColumns) -> tuple[Gunzip
     return reader, read_json(path, reader, columns)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """Turn rows of a table into columns of candidates."""
+def _batches(
+    name: str, layout: Layout, rows: Iterable[Row | int], stats: ExtractStats
+) -> Iterator[TableRows]:
+    """Yield the rows of a table as columns of candidates, some at a time; count broken ones.
 
-    name: str
-    layout: Layout
-    number: int = 0
-    """Of rows seen so far, broken ones included: the next row's number."""
-    num_broken: int = 0
-    num_chars: int = 0
-    rows: TableRows = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Begin a new batch; the numbering goes on."""
-        self.rows = TableRows(self.name)
-        self.num_chars = 0
-
-    def skip(self, num: int) -> None:
-        """Count broken rows."""
-        self.number += num
-        self.num_broken += num
-
-    def add(self, row: Row) -> None:
-        """Take a row, or count it as broken; takes what is known out of `row`."""
-        layout, rows = self.layout, self.rows
+    What is known is taken out of each row; the rest of it is carried.
+    """
+    url_key, text_key, similarity_key = layout.url, layout.text, layout.similarity
+    nsfw_key, license_key, hash_key = layout.nsfw, layout.license, layout.hash
+    renamed = layout.renamed
+    batch = TableRows(name)
+    num_chars = number = num_broken = 0
+    for row in rows:
+        if isinstance(row, int):
+            number += row
+            num_broken += row
+            continue
         take = row.pop
-        url = _text(take(layout.url, None))
-        text = "" if layout.text is None else _text(take(layout.text, None))
-        label = None if layout.nsfw is None else take(layout.nsfw, None)
-        link = None if layout.license is None else take(layout.license, None)
-        digest = None if layout.hash is None else take(layout.hash, None)
+        url = _text(take(url_key, None))
+        text = "" if text_key is None else _text(take(text_key, None))
+        label = None if nsfw_key is None else take(nsfw_key, None)
+        link = "" if license_key is None else _text(take(license_key, None))
+        digest = None if hash_key is None else take(hash_key, None)
+        similarity = None if similarity_key is None else take(similarity_key, None)
+        for key, free_name in renamed:
+            if key in row:
+                row[free_name] = take(key)
         try:
-            similarity = None
-            if layout.similarity is not None:
-                similarity = _similarity(take(layout.similarity, None))
-            for key, name in layout.renamed:
-                if key in row:
-                    row[name] = take(key)
+            similarity = _similarity(similarity)
             given = given_json(row)
         except (TypeError, ValueError, OverflowError):
-            self.skip(1)
-            return
-        rows.numbers.append(self.number)
-        rows.urls.append(url)
-        rows.texts.append(text)
-        rows.similarities.append(similarity)
-        rows.nsfw.append(label if isinstance(label, str) and label in NSFW_LABELS else None)
-        stated, stated_id = _license(_text(link))
-        rows.licenses.append(stated)
-        rows.license_ids.append(stated_id)
-        rows.hashes.append(None if digest is None else hash_of(digest, layout.hash_digits))
-        rows.given.append(given)
-        self.number += 1
-        self.num_chars += len(url) + len(text) + len(given or "")
+            number += 1
+            num_broken += 1
+            continue
+        batch.numbers.append(number)
+        batch.urls.append(url)
+        batch.texts.append(text)
+        batch.similarities.append(similarity)
+        batch.nsfw.append(label if isinstance(label, str) and label in NSFW_LABELS else None)
+        batch.licenses.append(link.strip() if 0 < len(link) <= MAX_LICENSE_CHARS else "")
+        batch.hashes.append(None if digest is None else hash_of(digest, layout.hash_digits))
+        batch.given.append(given)
+        number += 1
+        num_chars += len(url) + len(text) + len(given or "")
+        if len(batch.urls) >= _BATCH_ROWS or num_chars >= _BATCH_CHARS:
+            yield batch
+            batch = TableRows(name)
+            num_chars = 0
+    yield batch
+    stats.records += number
+    stats.found += num_broken  # the writer counts the others
+    stats.drop(Drop.ROW_BROKEN, num_broken)
 
 
 def _text(value: Any) -> str:
     """Return a value as text, empty for what is none."""
-    if isinstance(value, str):
+    if type(value) is str:
         return value
+    if value is None:
+        return ""
     if isinstance(value, bytes):  # parquet of writers that do not say what is text
         return value.decode(errors="replace")
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
@@ -212,6 +196,8 @@ def _text(value: Any) -> str:
 
 def _similarity(value: Any) -> float | None:
     """Return a given similarity, None for none; ValueError when columns were shifted."""
+    if type(value) is float and -1 <= value <= 1:
+        return value
     if value is None or value == "":
         return None
     number = float(value)
@@ -220,14 +206,3 @@ def _similarity(value: Any) -> float | None:
     if abs(number) > MAX_SIMILARITY or isinstance(value, bool):
         raise ValueError(number)
     return number
-
-
-def _license(text: str) -> tuple[str, str | None]:
-    if not text or len(text) > MAX_LICENSE_CHARS:
-        return NO_LICENSE, None
-    return _known_license(text.strip())
-
-
-@cache
-def _known_license(link: str) -> tuple[str, str | None]:
-    return link or NO_LICENSE, license_id(link)
