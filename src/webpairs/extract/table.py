@@ -151,9 +151,8 @@ def _batches(
         link = "" if license_key is None else _text(take(license_key, None))
         digest = None if hash_key is None else take(hash_key, None)
         similarity = None if similarity_key is None else take(similarity_key, None)
-        for key, free_name in renamed:
-            if key in row:
-                row[free_name] = take(key)
+        if renamed:  # all taken before any is put: a new name may be another's old one
+            row.update([(new, take(old)) for old, new in renamed if old in row])
         try:
             similarity = _similarity(similarity)
             given = given_json(row)

@@ -263,8 +263,8 @@ def _until_closed(
 ) -> list[str] | None:
     """Return the lines that a quote left open in `text` goes on over, None if it is no quote.
 
-    They stay in `ahead`. Where this line and the next have as many fields as the first one, as
-    they stand, the quote belongs to a text and is not the beginning of several lines.
+    They stay in `ahead`. Where this line and the next are records as they stand, the quote belongs
+    to a text and is not the beginning of several lines.
     """
     more: list[str] = []
     num_chars = len(text)
@@ -277,13 +277,20 @@ def _until_closed(
         following = _decoded(ahead[len(more)])
         if following is None:
             return None
-        if not more and text.count(delimiter) == following.count(delimiter) == width - 1:
+        if not more and _are_whole(text.split(delimiter), following.split(delimiter), width):
             return None
         more.append(following)
         num_chars += len(following)
         if following.count('"') % 2:
             return more
     return None
+
+
+def _are_whole(one: list[str], other: list[str], width: int) -> bool:
+    """Say whether both have the fields of the first record, and a URL in the same place."""
+    return len(one) == len(other) == width and any(
+        _is_url(a) and _is_url(b) for a, b in zip(one, other, strict=True)
+    )
 
 
 def _split_quoted(text: str, delimiter: str) -> list[str] | None:

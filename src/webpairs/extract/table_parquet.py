@@ -109,8 +109,9 @@ def _values(column: pa.Array) -> list[Any]:
     """Return a column as Python values; those that Python cannot hold are None."""
     kind = column.type
     try:
-        if pa.types.is_timestamp(kind):  # nanoseconds and time zones by name Python lacks
-            column = column.cast(pa.timestamp("us", "UTC" if kind.tz else None), safe=False)
+        if pa.types.is_timestamp(kind):  # Python has no nanoseconds, nor time zones by name
+            unit = "us" if kind.unit == "ns" else kind.unit
+            column = column.cast(pa.timestamp(unit, "UTC" if kind.tz else None), safe=False)
         elif pa.types.is_float16(kind):
             column = column.cast(pa.float32())
         return column.to_pylist()
