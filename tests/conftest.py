@@ -72,6 +72,7 @@ def loose_run(little_web: SmallCrawl, tmp_path_factory: pytest.TempPathFactory) 
     result = build_dataset(
         BuildOptions(
             inputs=tuple(map(str, little_web.files.warc)),
+            images="archive",
             out=str(out),
             model="tiny",
             threshold=-1,

@@ -35,7 +35,7 @@ def start(
     """Start `webpairs build` with the model tiny in a process group of its own."""
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "webpairs", "build", *map(str, inputs)),
+            *(sys.executable, "-m", "webpairs", "build", *map(str, inputs), "--images", "archive"),
             *("--out", str(out), "--model", "tiny", *options),
         ],
         stdout=subprocess.PIPE,

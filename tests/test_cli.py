@@ -56,6 +56,8 @@ def refuse(webpairs: Command, *arguments: object) -> str:
     return err
 
 
+BUILD = ("build", "--images", "archive")
+
 BAD_OPTIONS: list[tuple[tuple[str, ...], list[str]]] = [
     (("--model", "tony"), ["'tony'", "tiny"]),
     (("--recipe", "laion400"), ["'laion400'", "laion400m"]),
@@ -63,7 +65,15 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], list[str]]] = [
     (("--languages", ""), ["--languages"]),
     (("--texts", "alt,titel"), ["--texts 'titel'", "did you mean 'title'"]),
     (("--image-sources", "src,scrset"), ["--image-sources 'scrset'", "did you mean 'srcset'"]),
-    (("--images", "web"), ["--images web", "next release", "--images archive"]),
+    (("--per-host", "0"), ["--per-host 0", "1 to 1024"]),
+    (("--per-host-rate", "-1"), ["--per-host-rate -1", "0 for no limit"]),
+    (("--connections", "0"), ["--connections 0"]),
+    (("--timeout", "0"), ["--timeout 0", "1 to 3600"]),
+    (("--retries", "-1"), ["--retries -1"]),
+    (("--allow-network", "10.0.0.0/33"), ["10.0.0.0/33"]),
+    (("--contact", "me"), ["--contact 'me'", "mail"]),
+    (("--ignore-signals", "robots"), ["'robots'", "robots.txt"]),
+    (("--model", "none", "--threshold", "0.3"), ["--threshold 0.3", "--model none"]),
     (("--images", "arcive"), ["'arcive'", "did you mean 'archive'"]),
     (("--resize", "crop"), ["--resize 'crop'", "center-crop"]),
     (("--threshold", "1.5"), ["--threshold 1.5", "-1", "1"]),
@@ -94,7 +104,7 @@ def test_a_bad_option_is_refused_before_anything_is_made(
 ) -> None:
     out = tmp_path / "out"
     line = refuse(
-        webpairs, "build", little_web.files.warc[0], "--out", out, "--model", "tiny", *arguments
+        webpairs, *BUILD, little_web.files.warc[0], "--out", out, "--model", "tiny", *arguments
     )
     for word in words:
         assert word in line
@@ -107,9 +117,9 @@ def test_a_mistyped_verb(webpairs: Command, verb: str) -> None:
 
 
 def test_what_is_missing_is_named(webpairs: Command, little_web: SmallCrawl) -> None:
-    assert "--out" in refuse(webpairs, "build", little_web.files.warc[0])
-    assert "INPUT" in refuse(webpairs, "build", "--out", "out")
-    assert "--out is empty" in refuse(webpairs, "build", little_web.files.warc[0], "--out", "")
+    assert "--out" in refuse(webpairs, *BUILD, little_web.files.warc[0])
+    assert "INPUT" in refuse(webpairs, *BUILD, "--out", "out")
+    assert "--out is empty" in refuse(webpairs, *BUILD, little_web.files.warc[0], "--out", "")
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -149,7 +159,7 @@ def test_a_bad_input_is_refused_before_anything_is_made(
 
 def test_a_folder_without_crawl_files(webpairs: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    line = refuse(webpairs, "build", tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny")
+    line = refuse(webpairs, *BUILD, tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny")
     assert "no crawl file in this folder" in line
     assert not (tmp_path / "out").exists()
 
@@ -159,7 +169,7 @@ def test_one_bad_input_among_good_ones_is_told_at_once(
 ) -> None:
     bad = write(tmp_path / "bad.warc", b"nothing")
     line = refuse(
-        webpairs, "build", *little_web.files.warc, bad, "--out", tmp_path / "out", "--model", "tiny"
+        webpairs, *BUILD, *little_web.files.warc, bad, "--out", tmp_path / "out", "--model", "tiny"
     )
     assert str(bad) in line
     assert not (tmp_path / "out").exists()
@@ -169,17 +179,15 @@ def test_a_wat_holds_no_images(webpairs: Command, little_web: SmallCrawl, tmp_pa
     out = tmp_path / "out"
     line = refuse(
         webpairs,
-        "build",
+        *BUILD,
         *little_web.files.wat,
         "--out",
         out,
-        "--images",
-        "archive",
         "--model",
         "tiny",
     )
     assert "is a WAT" in line
-    assert "webpairs extract" in line
+    assert "--images web" in line
     assert not out.exists()
 
 
@@ -199,7 +207,7 @@ def test_a_truncated_crawl_file_gives_what_it_holds_and_says_so(
     path = write(tmp_path / "cut.warc.gz", data[: len(data) // 2])
     out = tmp_path / "out"
     code, said, err = webpairs(
-        "build", path, "--out", out, "--model", "tiny", "--threshold", "-1", "--workers", "1"
+        *BUILD, path, "--out", out, "--model", "tiny", "--threshold", "-1", "--workers", "1"
     )
     assert code == 0, err
     assert "incomplete input: " in said
@@ -220,7 +228,7 @@ def test_a_model_without_a_threshold_of_its_own(
     del known["webpairs"]["threshold"]
     write(config, json.dumps(known).encode())
     out = tmp_path / "out"
-    line = refuse(webpairs, "build", little_web.files.warc[0], "--out", out, "--model", model)
+    line = refuse(webpairs, *BUILD, little_web.files.warc[0], "--out", out, "--model", model)
     assert str(model) in line
     assert "say --threshold X" in line
     assert not out.exists()
@@ -232,7 +240,7 @@ def test_a_model_whose_weights_are_nowhere(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "out"
     line = refuse(
-        webpairs, "build", little_web.files.warc[0], "--out", out, "--model", "ViT-B-32/openai"
+        webpairs, *BUILD, little_web.files.warc[0], "--out", out, "--model", "ViT-B-32/openai"
     )
     assert "--model tiny" in line
     assert not out.exists()
@@ -243,7 +251,7 @@ def test_output_inside_the_input(
     webpairs: Command, little_web: SmallCrawl, tmp_path: Path, where: str
 ) -> None:
     write(tmp_path / "a.warc.gz", little_web.files.warc[0].read_bytes())
-    line = refuse(webpairs, "build", tmp_path, "--out", tmp_path / where, "--model", "tiny")
+    line = refuse(webpairs, *BUILD, tmp_path, "--out", tmp_path / where, "--model", "tiny")
     assert "lies inside the input" in line
     assert [path.name for path in tmp_path.iterdir()] == ["a.warc.gz"]
 
@@ -255,14 +263,14 @@ def test_output_inside_the_input_through_a_link(
     write(tmp_path / "in" / "a.warc.gz", little_web.files.warc[0].read_bytes())
     (tmp_path / "link").symlink_to(tmp_path / "in")
     line = refuse(
-        webpairs, "build", tmp_path / "in", "--out", tmp_path / "link" / "out", "--model", "tiny"
+        webpairs, *BUILD, tmp_path / "in", "--out", tmp_path / "link" / "out", "--model", "tiny"
     )
     assert "lies inside the input" in line
 
 
 def test_outputs_that_cannot_be(webpairs: Command, little_web: SmallCrawl, tmp_path: Path) -> None:
     def out_refused(out: object) -> str:
-        return refuse(webpairs, "build", little_web.files.warc[0], "--out", out, "--model", "tiny")
+        return refuse(webpairs, *BUILD, little_web.files.warc[0], "--out", out, "--model", "tiny")
 
     assert "is a URL" in out_refused("s3://bucket/out")
     file = write(tmp_path / "file", b"")
@@ -281,7 +289,7 @@ def test_a_folder_that_cannot_be_written(
     out.mkdir(mode=0o500)
     if os.geteuid() == 0:  # root may write anywhere
         monkeypatch.setattr(os, "access", lambda path, mode: path != out)
-    line = refuse(webpairs, "build", little_web.files.warc[0], "--out", out, "--model", "tiny")
+    line = refuse(webpairs, *BUILD, little_web.files.warc[0], "--out", out, "--model", "tiny")
     assert f"cannot write to --out {out}" in line
     assert list(out.iterdir()) == []
 
@@ -373,7 +381,7 @@ def test_version_and_no_verb(webpairs: Command) -> None:
 OPTIONS = {
     "build": {
         "--out": "Folder",
-        "--images": "default: archive",
+        "--images": "default: web",
         "--model": "ViT-B-32/openai",
         "--threshold": "-1 to 1",
         "--recipe": "default: laion400m",
@@ -383,7 +391,17 @@ OPTIONS = {
         "--texts": "alt",
         "--image-sources": "src",
         "--keep-opted-out": "opt_out",
-        "--shard-size": "default: 50000",
+        "--url-column": "URLs",
+        "--text-column": "texts",
+        "--ignore-signals": "tdmrep.json",
+        "--per-host": "default: 4",
+        "--per-host-rate": "default: 8",
+        "--connections": "default: 256",
+        "--timeout": "default: 60",
+        "--retries": "default: 2",
+        "--allow-network": "CIDR",
+        "--contact": "User-Agent",
+        "--shard-size": "50000",
         "--workers": "one a core",
         "--max-memory": "default: 4GB",
         "--limit": "default: all",
@@ -396,6 +414,8 @@ OPTIONS = {
         "--texts": "alt",
         "--image-sources": "src",
         "--workers": "one a core",
+        "--url-column": "URLs",
+        "--text-column": "texts",
         "--max-memory": "default: 4GB",
     },
     "status": {},

@@ -31,7 +31,6 @@ def build_options(**changes: Any) -> BuildOptions:
 BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"inputs": ()}, ["INPUT", "WARC"]),
     ({"out": ""}, ["--out", "folder"]),
-    ({"images": "web"}, ["--images web", "next release", "--images archive"]),
     ({"images": "archiv"}, ["--images", "'archiv'", "did you mean 'archive'"]),
     ({"threshold": 1.01}, ["--threshold 1.01", "-1", "1"]),
     ({"threshold": -2.0}, ["--threshold -2", "-1", "1"]),

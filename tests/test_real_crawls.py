@@ -68,6 +68,7 @@ def _assert_equal_to_independent(warc: Path, out: Path) -> tuple[Funnel, Found]:
     found = expect([warc])
     options = BuildOptions(
         inputs=(str(warc),),
+        images="archive",
         out=str(out),
         model="tiny",
         threshold=-1.0,

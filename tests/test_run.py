@@ -43,6 +43,7 @@ LOOSE = ("--threshold", "-1", "--shard-size", "40")
 def options_of(little_web: SmallCrawl, out: Path, **changes: Any) -> BuildOptions:
     made = BuildOptions(
         inputs=tuple(map(str, little_web.files.warc)),
+        images="archive",
         out=str(out),
         model="tiny",
         threshold=-1,

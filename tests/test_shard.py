@@ -127,11 +127,10 @@ def write_shard(
                 sample(2 * number, text, data),
                 data,
                 "jpg",
-                embedding(number, 0),
-                embedding(number, 1),
+                (embedding(number, 0), embedding(number, 1)),
             )
         for number in range(num_drops):
-            writer.add_drop(drop(2 * number + 1, "dropped"))
+            writer.add_drop(2 * number + 1, drop(2 * number + 1, "dropped"))
         writer.commit({"samples": len(texts), "drops": {"similarity": num_drops}})
     return files
 
@@ -306,8 +305,8 @@ def test_more_rows_than_wait_in_memory_keep_their_order(
 
 def test_leaving_without_commit_leaves_nothing(tmp_path: Path) -> None:
     with ShardWriter(ShardFiles.of(tmp_path, "00001")) as writer:
-        writer.add_sample(sample(0, "text", b"x"), b"x", "jpg", embedding(0, 0), embedding(0, 1))
-        writer.add_drop(drop(1, "dropped"))
+        writer.add_sample(sample(0, "text", b"x"), b"x", "jpg", (embedding(0, 0), embedding(0, 1)))
+        writer.add_drop(1, drop(1, "dropped"))
         assert contents(tmp_path) != {}
     assert contents(tmp_path) == {}
 

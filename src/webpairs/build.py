@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ from webpairs.errors import DataError, Drop
 from webpairs.image import ImageRules, Stored, decode, store
 from webpairs.judge import judge
 from webpairs.obtain.archive import ArchiveReader
-from webpairs.shard import Keys, Row, ShardFiles, ShardWriter
+from webpairs.shard import GivenColumns, Keys, Row, ShardFiles, ShardWriter
 
 BATCH_IMAGES: Final = 64
 """Images embedded at once, with their texts: images get no faster from 16 on, texts half as fast
@@ -37,20 +37,28 @@ MAX_IMAGE_BYTES: Final = 100_000_000
 READ_ROWS: Final = 1_024
 
 
+SHARD_DEADLINE_S: Final = 3 * 3600.0
+"""What a shard has not begun to fetch by then ends as `timeout`. At the default rate a host can be
+asked for 80,000 images in that time, more than a shard has."""
+
+
 @dataclass(frozen=True, slots=True)
 class BuildUnit:
-    """Say what a shard is made of; `archive` maps the names of crawl files to their paths."""
+    """Say what a shard is made of."""
 
     number: int
     keys: Keys
     candidates: Path
     out: Path
-    archive: tuple[tuple[str, str], ...]
+    archive: tuple[tuple[str, str], ...] | None
+    """Names of crawl files and their paths; None when images come from the web."""
     image_rules: ImageRules
-    threshold: float
+    threshold: float | None
+    """None when nothing is scored: there is no model."""
     keep_opted_out: bool
     decode_threads: int
     """More than one where there are fewer shards than workers; never changes the shard."""
+    given_columns: GivenColumns = ()
 
 
 @dataclass(slots=True)
@@ -71,7 +79,7 @@ class _Picture:
     """An image that was obtained and decoded, small enough to wait for its batch."""
 
     pixels: npt.NDArray[np.uint8]
-    """What the model sees: (side, side, 3)."""
+    """What the model sees: (side, side, 3); empty without a model."""
     stored: Stored
     sha256: bytes
     num_bytes: int
@@ -81,14 +89,32 @@ class _Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One image and the candidates that want it: (row number, candidate)."""
+class _Obtained:
+    """What came of asking for one image: `data`, or the `error` instead."""
 
     rows: list[tuple[int, Row]]
-    opt_out: str | None
+    """The candidates that want it: (row number, candidate)."""
+    data: bytes = b""
+    opt_out: str | None = None
     """The opt-out of the image's answer that the rows are kept in spite of."""
-    num_bytes: int
+    facts: Row = field(default_factory=dict[str, Any])
+    """Columns that are known only now."""
+    error: DataError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """An image on its way through the decoder."""
+
+    obtained: _Obtained
     picture: Future[_Picture]
+
+
+_Pair = tuple[int, Row, int]
+"""Row number, candidate, index into the pictures of the batch."""
+_Dropped = tuple[int, Row, DataError, float | None]
+"""Row number, candidate, why, similarity."""
+_NO_PIXELS: Final = np.zeros((0, 0, 3), np.uint8)
 
 
 def build_shard(unit: BuildUnit, link: Link) -> ShardCounts:
@@ -97,7 +123,7 @@ def build_shard(unit: BuildUnit, link: Link) -> ShardCounts:
     started = datetime.now(UTC)
     clock = time.perf_counter()
     builder = _ShardBuilder(unit, link)
-    with ShardWriter(ShardFiles.of(unit.out, name)) as writer:
+    with ShardWriter(ShardFiles.of(unit.out, name), unit.given_columns) as writer:
         counts = builder.run(writer)
         seconds = time.perf_counter() - clock
         writer.commit(
@@ -124,18 +150,27 @@ class _ShardBuilder:
         self._text_embeddings: dict[str, npt.NDArray[np.float32]] = {}
         self._embed_s = 0.0
         self._write_s = 0.0
+        self._decode_s = 0.0
+        self._connect_s = 0.0
+        self._first_byte_s = 0.0
+        self._receive_s = 0.0
 
     def seconds(self) -> dict[str, float]:
-        """Return where the time went; obtaining and decoding overlap with embedding."""
-        return {"embed": round(self._embed_s, 3), "write": round(self._write_s, 3)}
+        """Return where the time went: of fetching, the sum over requests, many at a time."""
+        seconds = {"decode": self._decode_s, "embed": self._embed_s, "write": self._write_s}
+        if self._unit.archive is None:
+            seconds |= {
+                "connect": self._connect_s,
+                "first_byte": self._first_byte_s,
+                "receive": self._receive_s,
+            }
+        return {name: round(value, 3) for name, value in seconds.items()}
 
     def run(self, writer: ShardWriter) -> ShardCounts:
         batch: list[_Asked] = []
-        with (
-            ThreadPoolExecutor(self._unit.decode_threads, "decode") as pool,
-            ArchiveReader(dict(self._unit.archive), MAX_IMAGE_BYTES) as reader,
-        ):
-            for asked in self._obtain(pool, reader):
+        with ThreadPoolExecutor(self._unit.decode_threads, "decode") as pool:
+            obtained = self._from_web() if self._unit.archive is None else self._from_archive()
+            for asked in self._decode(pool, obtained):
                 batch.append(asked)
                 if len(batch) == BATCH_IMAGES:
                     self._finish(batch, writer)
@@ -143,57 +178,153 @@ class _ShardBuilder:
             self._finish(batch, writer)
         return self._counts
 
-    def _obtain(self, pool: ThreadPoolExecutor, reader: ArchiveReader) -> Iterator[_Asked]:
-        """Yield the shard's images in order, decoded or failed, a bounded number ahead."""
-        ahead: deque[_Asked] = deque()
-        for rows in _images(self._unit.candidates):
-            future: Future[_Picture] = Future()
-            first = rows[0][1]
-            num_bytes = 0
-            opt_out: str | None = None
-            if first["drop"] is not None:
-                future.set_exception(DataError(Drop(first["drop"])))
-            else:
+    def _from_archive(self) -> Iterator[_Obtained]:
+        """Yield the shard's images in the order of its rows, which is that of the archive."""
+        with ArchiveReader(dict(self._unit.archive or ()), MAX_IMAGE_BYTES) as reader:
+            for rows in _images(self._unit.candidates):
+                first = rows[0][1]
+                if first["drop"] is not None:
+                    yield _Obtained(rows, error=DataError(Drop(first["drop"])))
+                    continue
                 self._counts.images += 1
                 try:
                     payload = reader.read(
                         first["image_file"], first["image_offset"], first["image_length"]
                     )
-                    opt_out = payload.opt_out
-                    if opt_out is not None and not self._unit.keep_opted_out:
-                        raise DataError(Drop.OPTED_OUT_IMAGE, opt_out)
-                    num_bytes = len(payload.data)
-                    self._counts.image_bytes += num_bytes
-                    future = pool.submit(
-                        _prepare, payload.data, self._unit.image_rules, self._link.preprocess
-                    )
+                    if payload.opt_out is not None and not self._unit.keep_opted_out:
+                        raise DataError(Drop.OPTED_OUT_IMAGE, payload.opt_out)
                 except DataError as error:
-                    future.set_exception(error)
-            ahead.append(_Asked(rows, opt_out, num_bytes, future))
+                    yield _Obtained(rows, error=error)
+                else:
+                    yield _Obtained(rows, payload.data, payload.opt_out)
+
+    def _from_web(self) -> Iterator[_Obtained]:
+        """Yield the shard's images as they come; each URL is asked for once."""
+        from webpairs.obtain.web import Fetched
+
+        candidates = pq.read_table(self._unit.candidates)
+        wanted_by: dict[str, list[int]] = {}
+        for number, url in enumerate(candidates.column("url").to_pylist()):
+            wanted_by.setdefault(url, []).append(number)
+        urls = list(wanted_by)
+        self._counts.images = len(urls)
+        for place, outcome in self._link.fetch(urls, SHARD_DEADLINE_S):
+            rows = [
+                (number, candidates.slice(number, 1).to_pylist()[0])
+                for number in wanted_by[urls[place]]
+            ]
+            if not isinstance(outcome, Fetched):
+                facts = {"http_status": outcome.status, "final_url": outcome.url}
+                yield _Obtained(rows, facts=facts, error=outcome)
+                continue
+            connect_s, first_byte_s, receive_s = outcome.seconds
+            self._connect_s += connect_s
+            self._first_byte_s += first_byte_s
+            self._receive_s += receive_s
+            facts = {
+                "final_url": outcome.url,
+                "http_status": outcome.status,
+                "fetch_date": outcome.date_ms,
+                "permissions": outcome.permissions,
+            }
+            right, wrong = _checked(rows, outcome.data)
+            for row, error in wrong:
+                yield _Obtained([row], facts=facts, error=error)
+            if right:
+                yield _Obtained(right, outcome.data, outcome.opt_out, facts)
+
+    def _decode(self, pool: ThreadPoolExecutor, images: Iterable[_Obtained]) -> Iterator[_Asked]:
+        """Yield images in the order they come, decoded or failed, a bounded number ahead."""
+        ahead: deque[_Asked] = deque()
+        preprocess = None if self._unit.threshold is None else self._link.preprocess
+        for obtained in images:
+            if obtained.error is not None:
+                future: Future[_Picture] = Future()
+                future.set_exception(obtained.error)
+            else:
+                self._counts.image_bytes += len(obtained.data)
+                future = pool.submit(self._prepare, obtained.data, preprocess)
+            ahead.append(_Asked(obtained, future))
             while len(ahead) > MAX_IN_FLIGHT_IMAGES or (
                 len(ahead) > 1
-                and sum(a.num_bytes for a in ahead if not a.picture.done()) > MAX_IN_FLIGHT_BYTES
+                and sum(len(a.obtained.data) for a in ahead if not a.picture.done())
+                > MAX_IN_FLIGHT_BYTES
             ):
                 yield ahead.popleft()
         yield from ahead
 
+    def _prepare(self, data: bytes, preprocess: Preprocess | None) -> _Picture:
+        """Decode an image and keep what model and tar need of it; runs in a decode thread."""
+        clock = time.thread_time()
+        rules = self._unit.image_rules
+        decoded = decode(data, rules)
+        picture = _Picture(
+            pixels=_NO_PIXELS if preprocess is None else preprocess(decoded.rgb),
+            stored=store(decoded, data, rules),
+            sha256=hashlib.sha256(data).digest(),
+            num_bytes=len(data),
+            format=decoded.format,
+            width=decoded.width,
+            height=decoded.height,
+        )
+        self._decode_s += time.thread_time() - clock
+        return picture
+
     def _finish(self, batch: list[_Asked], writer: ShardWriter) -> None:
         """Embed, judge and write one batch of images with all their texts."""
         before = self._counts.samples, Counter(self._counts.drops)
-        pairs: list[tuple[int, Row, int]] = []  # row number, candidate, index into pictures
-        dropped: list[tuple[int, Row, DataError, float | None]] = []
+        pairs: list[_Pair] = []
+        dropped: list[_Dropped] = []
         pictures: list[_Picture] = []
         for asked in batch:
+            obtained = asked.obtained
             try:
                 picture = asked.picture.result()
             except DataError as error:
-                dropped += [(number, row, error, None) for number, row in asked.rows]
+                dropped += [
+                    (number, {**row, **obtained.facts}, error, None)
+                    for number, row in obtained.rows
+                ]
                 continue
-            for number, row in asked.rows:
+            for number, row in obtained.rows:
                 # What the page said comes first: it was there before anyone asked for the image.
-                marked = {**row, "opt_out": row["opt_out"] or asked.opt_out}
-                pairs.append((number, marked, len(pictures)))
+                known = {**row, **obtained.facts, "opt_out": row["opt_out"] or obtained.opt_out}
+                pairs.append((number, known, len(pictures)))
             pictures.append(picture)
+        num_done = sum(len(asked.obtained.rows) for asked in batch)
+        if self._unit.threshold is None:
+            self._write_unscored(pairs, pictures, writer)
+        else:
+            dropped += self._write_scored(pairs, pictures, self._unit.threshold, writer)
+        clock = time.perf_counter()
+        for number, row, error, score in dropped:
+            writer.add_drop(number, drop_row(row, error, score))
+            self._counts.drops[error.drop] += 1
+        self._counts.candidates += num_done
+        self._write_s += time.perf_counter() - clock
+        news = self._counts.drops - before[1]
+        self._link.report(
+            {"done": num_done, "samples": self._counts.samples - before[0]}
+            | {str(drop): num for drop, num in news.items()}
+        )
+
+    def _write_unscored(
+        self, pairs: list[_Pair], pictures: list[_Picture], writer: ShardWriter
+    ) -> None:
+        """Write every pair, with the similarity that its table gave."""
+        clock = time.perf_counter()
+        for number, row, index in pairs:
+            stored = pictures[index].stored
+            sample = self._sample_row(number, row, pictures[index], row["similarity_given"])
+            writer.add_sample(sample, stored.data, stored.extension, None)
+            self._counts.samples += 1
+        self._write_s += time.perf_counter() - clock
+
+    def _write_scored(
+        self, pairs: list[_Pair], pictures: list[_Picture], threshold: float, writer: ShardWriter
+    ) -> list[_Dropped]:
+        """Embed and judge; write the pairs that are kept and return the others."""
+        dropped: list[_Dropped] = []
         image_embeddings, text_embeddings = self._embed(pictures, [row for _, row, _ in pairs])
         clock = time.perf_counter()
         of_pair = image_embeddings[[index for _, _, index in pairs]]
@@ -201,7 +332,7 @@ class _ShardBuilder:
         similarity = (of_pair.astype(np.float64) * text_embeddings.astype(np.float64)).sum(axis=1)
         for pair, drop, score, image, text in zip(
             pairs,
-            judge(similarity, self._unit.threshold),
+            judge(similarity, threshold),
             similarity.tolist(),
             of_pair,
             text_embeddings,
@@ -213,19 +344,11 @@ class _ShardBuilder:
                 continue
             picture = pictures[index]
             sample = self._sample_row(number, row, picture, score)
-            writer.add_sample(sample, picture.stored.data, picture.stored.extension, image, text)
+            stored = picture.stored
+            writer.add_sample(sample, stored.data, stored.extension, (image, text))
             self._counts.samples += 1
-        for _, row, error, score in sorted(dropped, key=lambda one: one[0]):
-            writer.add_drop(drop_row(row, error, score))
-            self._counts.drops[error.drop] += 1
-        num_done = sum(len(asked.rows) for asked in batch)
-        self._counts.candidates += num_done
         self._write_s += time.perf_counter() - clock
-        news = self._counts.drops - before[1]
-        self._link.report(
-            {"done": num_done, "samples": self._counts.samples - before[0]}
-            | {str(drop): num for drop, num in news.items()}
-        )
+        return dropped
 
     def _embed(
         self, pictures: list[_Picture], rows: list[Row]
@@ -249,7 +372,9 @@ class _ShardBuilder:
         self._embed_s += time.perf_counter() - clock
         return images, texts
 
-    def _sample_row(self, number: int, row: Row, picture: _Picture, similarity: float) -> Row:
+    def _sample_row(
+        self, number: int, row: Row, picture: _Picture, similarity: float | None
+    ) -> Row:
         key = self._unit.keys.sample(self._unit.number, number)
         stored = picture.stored
         return {
@@ -260,7 +385,7 @@ class _ShardBuilder:
             "HEIGHT": picture.height,
             "WIDTH": picture.width,
             "LICENSE": row["license"],
-            "NSFW": None,
+            "NSFW": row["nsfw_given"],
             "similarity": similarity,
             "key": key,
             "sha256": picture.sha256,
@@ -317,15 +442,20 @@ def _same_image(one: Row, other: Row) -> bool:
     )
 
 
-def _prepare(data: bytes, rules: ImageRules, preprocess: Preprocess) -> _Picture:
-    """Decode an image and keep what the model and the tar need of it; runs in the decode thread."""
-    decoded = decode(data, rules)
-    return _Picture(
-        pixels=preprocess(decoded.rgb),
-        stored=store(decoded, data, rules),
-        sha256=hashlib.sha256(data).digest(),
-        num_bytes=len(data),
-        format=decoded.format,
-        width=decoded.width,
-        height=decoded.height,
-    )
+def _checked(
+    rows: list[tuple[int, Row]], data: bytes
+) -> tuple[list[tuple[int, Row]], list[tuple[tuple[int, Row], DataError]]]:
+    """Part the rows whose table gave another hash of the image from the rest."""
+    right: list[tuple[int, Row]] = []
+    wrong: list[tuple[tuple[int, Row], DataError]] = []
+    for row in rows:
+        given = row[1]["hash_given"]
+        if given is not None:
+            kind, _, digest = given.partition(":")
+            found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
+            if found != digest:
+                detail = f"{kind} {found}, the table says {digest}"
+                wrong.append((row, DataError(Drop.HASH_MISMATCH, detail)))
+                continue
+        right.append(row)
+    return right, wrong

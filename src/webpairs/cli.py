@@ -25,6 +25,7 @@ app = typer.Typer(
 CANDIDATES: Final = "Which candidates"
 IMAGES: Final = "Which images, and how they are stored"
 JUDGE: Final = "Who judges"
+WEB: Final = "The web (never changes the dataset, where the web answers the same)"
 MACHINE: Final = "The machine (never changes the dataset)"
 SHARDS: Final = "Order and shards"
 
@@ -32,7 +33,8 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="WARC or WAT files, folders, globs or fsspec URLs; recognised by content.",
+        help="WARC or WAT files, or tables of URLs and texts (parquet, csv, tsv, jsonl, txt); "
+        "folders, globs and fsspec URLs of them; recognised by content.",
         show_default=False,
     ),
 ]
@@ -77,6 +79,82 @@ ImageSources = Annotated[
         show_default=False,
     ),
 ]
+UrlColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--url-column",
+        metavar="NAME",
+        help="Tables: the column of URLs. (default: found by its name or content)",
+        rich_help_panel=CANDIDATES,
+        show_default=False,
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="Tables: the column of texts. (default: found by its name)",
+        rich_help_panel=CANDIDATES,
+        show_default=False,
+    ),
+]
+PerHost = Annotated[
+    int,
+    typer.Option(
+        "--per-host", metavar="N", help="Requests to one host at once.", rich_help_panel=WEB
+    ),
+]
+PerHostRate = Annotated[
+    float,
+    typer.Option(
+        "--per-host-rate",
+        metavar="X",
+        help="Requests a second to one host; 0 for no limit.",
+        rich_help_panel=WEB,
+    ),
+]
+Connections = Annotated[
+    int,
+    typer.Option(
+        "--connections", metavar="N", help="Requests under way at once.", rich_help_panel=WEB
+    ),
+]
+Timeout = Annotated[
+    float,
+    typer.Option(
+        "--timeout", metavar="S", help="Seconds a request may take in all.", rich_help_panel=WEB
+    ),
+]
+Retries = Annotated[
+    int,
+    typer.Option(
+        "--retries",
+        metavar="N",
+        help="More tries where they can help: 429, 5xx, connections that fail or break.",
+        rich_help_panel=WEB,
+    ),
+]
+AllowNetwork = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-network",
+        metavar="CIDR",
+        help="Reach this network too, which is not public, e.g. 10.1.0.0/16; may be repeated.",
+        rich_help_panel=WEB,
+        show_default=False,
+    ),
+]
+Contact = Annotated[
+    str | None,
+    typer.Option(
+        "--contact",
+        metavar="MAIL|URL",
+        help="Whom the owners of sites can write to; told in the User-Agent.",
+        rich_help_panel=WEB,
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -118,19 +196,19 @@ def build_verb(
         str,
         typer.Option(
             "--images",
-            metavar="archive",
-            help="Where images come from: archive takes them out of the WARC files themselves; "
-            "web, fetching them live, comes with the next release.",
+            metavar="web|archive",
+            help="Where images come from: web fetches them; archive takes them out of the WARC "
+            "files themselves.",
             rich_help_panel=IMAGES,
         ),
-    ] = "archive",
+    ] = "web",
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             metavar="SPEC",
             help="tiny, an open_clip NAME/PRETRAINED, hf:ORG/NAME, a folder or a .safetensors "
-            "file. (default: the recipe's, ViT-B-32/openai)",
+            "file; none only downloads. (default: the recipe's, ViT-B-32/openai)",
             rich_help_panel=JUDGE,
             show_default=False,
         ),
@@ -145,7 +223,17 @@ def build_verb(
             show_default=False,
         ),
     ] = None,
-    recipe: RecipeName = "laion400m",
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="NAME",
+            help="Rules of the dataset: laion400m, or download, which keeps whatever can be "
+            "stored. (default: laion400m; download with --model none)",
+            rich_help_panel=CANDIDATES,
+            show_default=False,
+        ),
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -170,20 +258,45 @@ def build_verb(
     languages: Languages = None,
     texts: Texts = None,
     image_sources: ImageSources = None,
+    url_column: UrlColumn = None,
+    text_column: TextColumn = None,
     keep_opted_out: Annotated[
         bool,
         typer.Option(
             "--keep-opted-out",
-            help="Keep candidates whose page opts out of AI use, marked in the column opt_out.",
+            help="Keep candidates whose page or image opts out of AI use, marked in the column "
+            "opt_out.",
             rich_help_panel=CANDIDATES,
         ),
     ] = False,
-    shard_size: Annotated[
-        int,
+    ignore_signals: Annotated[
+        str | None,
         typer.Option(
-            "--shard-size", metavar="N", help="Candidates in a shard.", rich_help_panel=SHARDS
+            "--ignore-signals",
+            metavar="LIST",
+            help="Neither ask nor honour these: robots.txt, tdmrep.json, x-robots-tag, "
+            "tdm-reservation, content-usage.",
+            rich_help_panel=CANDIDATES,
+            show_default=False,
         ),
-    ] = 50_000,
+    ] = None,
+    per_host: PerHost = 4,
+    per_host_rate: PerHostRate = 8.0,
+    connections: Connections = 256,
+    timeout: Timeout = 60.0,
+    retries: Retries = 2,
+    allow_network: AllowNetwork = None,
+    contact: Contact = None,
+    shard_size: Annotated[
+        int | None,
+        typer.Option(
+            "--shard-size",
+            metavar="N",
+            help="Candidates in a shard. (default: 10000 of tables, 50000 of crawls)",
+            rich_help_panel=SHARDS,
+            show_default=False,
+        ),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -203,7 +316,7 @@ def build_verb(
     workers: Workers = None,
     max_memory: MaxMemory = "4GB",
 ) -> None:
-    """Build a CLIP-filtered dataset from crawl files, or go on with one."""
+    """Build a CLIP-filtered dataset from crawl files or tables of URLs, or go on with one."""
     from webpairs.console import print_build_result
     from webpairs.options import BuildOptions, parse_bytes
     from webpairs.run import build_dataset
@@ -220,7 +333,17 @@ def build_verb(
         languages=_list(languages),
         texts=_list(texts),
         image_sources=_list(image_sources),
+        url_column=url_column,
+        text_column=text_column,
         keep_opted_out=keep_opted_out,
+        ignore_signals=_list(ignore_signals) or (),
+        per_host=per_host,
+        per_host_rate=per_host_rate,
+        connections=connections,
+        timeout_s=timeout,
+        retries=retries,
+        allow_network=tuple(allow_network or ()),
+        contact=contact,
         shard_size=shard_size,
         limit=limit,
         seed=seed,
@@ -238,6 +361,8 @@ def extract_verb(
     languages: Languages = None,
     texts: Texts = None,
     image_sources: ImageSources = None,
+    url_column: UrlColumn = None,
+    text_column: TextColumn = None,
     workers: Workers = None,
     max_memory: MaxMemory = "4GB",
 ) -> None:
@@ -253,6 +378,8 @@ def extract_verb(
         languages=_list(languages),
         texts=_list(texts),
         image_sources=_list(image_sources),
+        url_column=url_column,
+        text_column=text_column,
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )

@@ -5,19 +5,31 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from webpairs.errors import ConfigError
+from webpairs.obtain.guard import Guard
+from webpairs.obtain.permissions import check_signals
+from webpairs.obtain.rules import FetchRules
 from webpairs.recipes import IMAGE_SOURCES, RESIZE_MODES, TEXTS, Recipe, load_recipe
 
-IMAGES: Final = ("archive",)
+IMAGES: Final = ("web", "archive")
+NO_MODEL: Final = "none"
+DOWNLOAD_RECIPE: Final = "download"
+"""The recipe of `--model none`: nothing is judged, so nothing is left out that can be stored."""
+DEFAULT_RECIPE: Final = "laion400m"
 CRAWL_SHARD_SIZE: Final = 50_000
-"""Candidates of a crawl in a shard: most are dropped, about one in ten is kept (design)."""
+"""Candidates of a crawl in a shard: most are dropped, about one in ten is kept."""
+TABLE_SHARD_SIZE: Final = 10_000
+"""Candidates of a table in a shard, where most are kept: img2dataset's number too."""
 MAX_SHARD_SIZE: Final = 1_000_000
 MIN_MEMORY_BYTES: Final = 500_000_000
 MAX_IMAGE_SIZE_PX: Final = 4_096
+_CONTACT: Final = re.compile(r"[!-~]+@[!-~]+|https?://[!-~]+")
+"""Printable ASCII only: it travels in a header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,39 +41,51 @@ class BuildOptions:
 
     inputs: tuple[str, ...]
     out: str
-    images: str = "archive"
+    images: str = "web"
     model: str | None = None
     threshold: float | None = None
-    recipe: str = "laion400m"
+    recipe: str | None = None
     image_size: int | None = None
     resize: str | None = None
     languages: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     image_sources: tuple[str, ...] | None = None
     keep_opted_out: bool = False
-    shard_size: int = CRAWL_SHARD_SIZE
+    url_column: str | None = None
+    text_column: str | None = None
+    ignore_signals: tuple[str, ...] = ()
+    per_host: int = 4
+    per_host_rate: float = 8.0
+    connections: int = 256
+    timeout_s: float = 60.0
+    retries: int = 2
+    allow_network: tuple[str, ...] = ()
+    contact: str | None = None
+    shard_size: int | None = None
     limit: int | None = None
     seed: int = 0
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
 
     def __post_init__(self) -> None:
-        if self.images == "web":
-            raise ConfigError(
-                "--images web comes with the next release: use --images archive, which takes the "
-                "images out of the WARC files themselves"
-            )
         check_one("--images", self.images, IMAGES)
         _check_common(self)
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise ConfigError(
                 f"--threshold {self.threshold:g} is no cosine: use a value from -1 (keep all) to 1"
             )
+        if self.model == NO_MODEL and self.threshold is not None:
+            raise ConfigError(
+                f"--threshold {self.threshold:g} needs scores, and --model none makes none: "
+                "leave one of them out"
+            )
+        self.fetch_rules()
         if self.resize is not None:
             check_one("--resize", self.resize, RESIZE_MODES)
         if self.image_size is not None:
             _check_range("--image-size", self.image_size, 16, MAX_IMAGE_SIZE_PX, "pixels")
-        _check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
+        if self.shard_size is not None:
+            _check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit} keeps nothing: use at least 1 candidate")
         _check_range("--seed", self.seed, 0, 2**63 - 1, "")
@@ -69,7 +93,8 @@ class BuildOptions:
 
     def resolved_recipe(self) -> Recipe:
         """Return the recipe with this build's options laid over it."""
-        recipe = load_recipe(self.recipe)
+        default = DOWNLOAD_RECIPE if self.model == NO_MODEL else DEFAULT_RECIPE
+        recipe = load_recipe(self.recipe or default)
         changes: dict[str, Any] = {
             "model": self.model,
             "image_size_px": self.image_size,
@@ -80,6 +105,42 @@ class BuildOptions:
         }
         return replace(recipe, **{name: v for name, v in changes.items() if v is not None})
 
+    @property
+    def scores(self) -> bool:
+        """Say whether a model judges."""
+        return self.resolved_recipe().model != NO_MODEL
+
+    def fetch_rules(self) -> FetchRules:
+        """Return how the web is asked; raise ConfigError for what cannot be."""
+        _check_range("--per-host", self.per_host, 1, 1024, "requests at once")
+        _check_range("--connections", self.connections, 1, 10_000, "requests at once")
+        _check_range("--retries", self.retries, 0, 20, "more tries")
+        if not 0 <= self.per_host_rate <= 100_000:
+            raise ConfigError(
+                f"--per-host-rate {self.per_host_rate:g} is out of range: use requests a second, "
+                "or 0 for no limit"
+            )
+        if not 1 <= self.timeout_s <= 3600:
+            raise ConfigError(f"--timeout {self.timeout_s:g} is out of range: use 1 to 3600 s")
+        if self.contact is not None and not _CONTACT.fullmatch(self.contact):
+            raise ConfigError(
+                f"--contact {self.contact!r} is neither: use a mail address or a URL that site "
+                "owners can write to"
+            )
+        check_signals(self.ignore_signals)
+        Guard(self.allow_network)
+        return FetchRules(
+            contact=self.contact,
+            allow_networks=self.allow_network,
+            per_host=self.per_host,
+            per_host_rate=self.per_host_rate,
+            connections=self.connections,
+            total_timeout_s=self.timeout_s,
+            retries=self.retries,
+            ignored_signals=frozenset(self.ignore_signals),
+            keep_opted_out=self.keep_opted_out,
+        )
+
     def dataset_options(self) -> dict[str, Any]:
         """Return the options that change the dataset's bytes: a resume must have the same."""
         options: dict[str, Any] = {
@@ -89,6 +150,9 @@ class BuildOptions:
             "images": self.images,
             "threshold": self.threshold,
             "keep_opted_out": self.keep_opted_out,
+            "url_column": self.url_column,
+            "text_column": self.text_column,
+            "ignore_signals": sorted(self.ignore_signals),
             "shard_size": self.shard_size,
             "limit": self.limit,
             "seed": self.seed,
@@ -106,6 +170,8 @@ class ExtractOptions:
     languages: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     image_sources: tuple[str, ...] | None = None
+    url_column: str | None = None
+    text_column: str | None = None
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
 
@@ -160,7 +226,7 @@ def parse_bytes(text: str) -> int:
 
 def _check_common(options: BuildOptions | ExtractOptions) -> None:
     if not options.inputs:
-        raise ConfigError("no INPUT: name at least one WARC or WAT file, folder or glob")
+        raise ConfigError("no INPUT: name at least one WARC, WAT or table, a folder or a glob")
     if not options.out:
         raise ConfigError("--out is empty: name the folder to write to")
     for name, values, known in (

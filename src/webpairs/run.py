@@ -10,15 +10,17 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,7 @@ from webpairs.dedupe import (
     DedupeRules,
     DedupeStats,
     DedupeUnit,
+    cut_shards,
     dedupe_unit,
     plan_dedupe,
     write_opt_outs,
@@ -41,17 +44,33 @@ from webpairs.engine.link import Link, Preprocess
 from webpairs.engine.local import run_units
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.extract.page import ExtractRules, ExtractStats
+from webpairs.extract.table import given_columns
+from webpairs.extract.table_columns import TableColumns
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
 from webpairs.files import is_leftover, remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs, told_of_reads
 from webpairs.manifest import finish, new_manifest, start_or_resume
-from webpairs.options import BuildOptions, ExtractOptions, resolve_workers
+from webpairs.options import (
+    CRAWL_SHARD_SIZE,
+    TABLE_SHARD_SIZE,
+    BuildOptions,
+    ExtractOptions,
+    resolve_workers,
+)
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.recipes import Recipe
-from webpairs.shard import Keys, ShardFiles
+from webpairs.shard import GivenColumns, Keys, ShardFiles
 
+if TYPE_CHECKING:
+    from webpairs.obtain.dns import Resolver
+    from webpairs.obtain.service import FetchClient, FetchService
+    from webpairs.obtain.web import Outcome
+
+SHARDS_A_WORKER: Final = 3
+"""Shards that a worker has under way when images come from the web: while one waits for a slow
+host the others go on."""
 BYTES_A_ROW: Final = 1_500
 """A candidate waiting in extract's columns, with its index row."""
 _MENDABLE: Final = frozenset(
@@ -84,11 +103,20 @@ class ExtractResult:
 
 
 class CoordinatorLink:
-    """Serve the run's one model and its progress to the units, in whichever process they run."""
+    """Serve the run's one model, its one fetcher and its progress to the units, in whichever
+    process they run."""
 
-    def __init__(self, progress: RunProgress, model: Model | None = None) -> None:
+    def __init__(
+        self,
+        progress: RunProgress,
+        model: Model | None = None,
+        fetcher: FetchService | None = None,
+    ) -> None:
         self._progress = progress
         self._model = model
+        self._fetcher = fetcher
+        self._client: FetchClient | None = None
+        self._lock = threading.Lock()
 
     @property
     def preprocess(self) -> Preprocess:
@@ -100,37 +128,70 @@ class CoordinatorLink:
     def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed with the run's model."""
         assert self._model is not None
-        return self._model.embed_images(batch)
+        with self._lock:
+            return self._model.embed_images(batch)
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed with the run's model."""
         assert self._model is not None
-        return self._model.embed_texts(texts)
+        with self._lock:
+            return self._model.embed_texts(texts)
+
+    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+        """Fetch with the run's fetcher, for a unit in this process."""
+        from webpairs.obtain.service import FetchClient
+
+        with self._lock:
+            if self._client is None:
+                self._client = FetchClient(self.fetch_socket())
+        return self._client.fetch(urls, deadline_s)
+
+    def fetch_socket(self) -> socket.socket:
+        """Return a new socket to the run's fetcher; in a stage without one, one that is shut."""
+        if self._fetcher is not None:
+            return self._fetcher.connect()
+        ours, theirs = socket.socketpair()
+        ours.close()
+        return theirs
+
+    def stop_fetching(self) -> None:
+        """End every `fetch` of this process with RunError."""
+        if self._client is not None:
+            self._client.close()
 
     def report(self, counts: Mapping[str, float]) -> None:
         """Pass counts on to the progress shown."""
-        self._progress.add(counts)
+        with self._lock:
+            self._progress.add(counts)
 
 
-def build_dataset(options: BuildOptions, progress: RunProgress | None = None) -> BuildResult:
+def build_dataset(
+    options: BuildOptions,
+    progress: RunProgress | None = None,
+    *,
+    resolver: Resolver | None = None,
+) -> BuildResult:
     """Build a dataset, or go on with the one in `options.out`; return its funnel.
 
     Raises ConfigError before any work for options and inputs that cannot work, RunError when the
     run cannot go on. Stopped at any instant and called again with the same options, it ends with
-    the dataset that an undisturbed run makes.
+    the dataset that an undisturbed run makes. `resolver` looks up names instead of the system's
+    DNS servers.
     """
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()
     inputs = find_inputs(options.inputs)
-    if options.images == "archive" and not any(one.kind == "warc" for one in inputs):
-        raise ConfigError(
-            f"{inputs[0].path} is a WAT, which names images but holds none: give the WARC files "
-            "too, or use webpairs extract to get the candidates alone"
-        )
-    threshold = _threshold(recipe, options.threshold)
+    _check_images(options, inputs)
+    if options.shard_size is None:
+        only_tables = all(one.kind == "table" for one in inputs)
+        shard_size = TABLE_SHARD_SIZE if only_tables else CRAWL_SHARD_SIZE
+        options = replace(options, shard_size=shard_size)
+    rules = _extract_rules(recipe, options)
+    given = given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
+    threshold = _threshold(recipe, options.threshold) if options.scores else None
     out = _checked_out(options.out, options.inputs)
     with _explained(out), _locked(out):
-        model = load_model(recipe.model, progress=True)
+        model = load_model(recipe.model, progress=True) if options.scores else None
         manifest = start_or_resume(
             out,
             new_manifest(
@@ -138,21 +199,43 @@ def build_dataset(options: BuildOptions, progress: RunProgress | None = None) ->
                 # Naming the model's own threshold is no other dataset.
                 options.dataset_options() | {"threshold": threshold},
                 inputs,
-                _model_facts(model, threshold),
+                None if model is None else _model_facts(model, threshold),
             ),
         )
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
         if manifest["finished"] is None:
             remove_leftovers(out)
-            run.extract(inputs, recipe, archive=True, folder=run.work / "candidates")
+            archive = options.images == "archive"
+            folder = run.work / "candidates"
+            run.extract(inputs, rules, archive=archive, folder=folder)
             cut = run.dedupe(options)
-            run.build_shards(options, inputs, model, threshold, cut)
+            run.build_shards(options, inputs, given, model, threshold, cut, resolver)
             remove_leftovers(out)  # of workers that the system killed on the way
             finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
         else:
             progress.say(f"{out} was finished before: nothing left to do")
         shutil.rmtree(run.work, ignore_errors=True)
         return BuildResult(out, read_funnel(out), run.warnings())
+
+
+def _check_images(options: BuildOptions, inputs: Sequence[Input]) -> None:
+    """Raise ConfigError where the archive is asked for images that it cannot hold."""
+    if options.images != "archive" or any(one.kind == "warc" for one in inputs):
+        return
+    what = "a WAT, which names images" if inputs[0].kind == "wat" else "a table, which names images"
+    raise ConfigError(
+        f"{inputs[0].path} is {what} but holds none: use --images web, or give the WARC files too"
+    )
+
+
+def _extract_rules(recipe: Recipe, options: BuildOptions | ExtractOptions) -> ExtractRules:
+    return ExtractRules(
+        texts=recipe.texts,
+        image_sources=recipe.image_sources,
+        min_text_chars=recipe.min_text_chars,
+        languages=recipe.languages,
+        table_columns=TableColumns(url=options.url_column, text=options.text_column),
+    )
 
 
 def extract_candidates(
@@ -162,17 +245,19 @@ def extract_candidates(
     progress = progress or RunProgress(quiet=True)
     recipe = options.resolved_recipe()
     inputs = find_inputs(options.inputs)
+    rules = _extract_rules(recipe, options)
+    given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
     out = _checked_out(options.out, options.inputs)
     with _explained(out), _locked(out):
-        decisive = {
+        decisive: dict[str, Any] = {
             name: getattr(recipe, name)
             for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
-        }
+        } | {"url_column": options.url_column, "text_column": options.text_column}
         manifest = start_or_resume(out, new_manifest("extract", decisive, inputs, None))
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
         if manifest["finished"] is None:
             remove_leftovers(out)
-            run.extract(inputs, recipe, archive=False, folder=out / "candidates")
+            run.extract(inputs, rules, archive=False, folder=out / "candidates")
             finish(out, manifest, read_funnel(out), datetime.now(UTC).isoformat())
         shutil.rmtree(run.work, ignore_errors=True)
         candidates = tuple(sorted((out / "candidates").glob("*.parquet")))
@@ -190,18 +275,17 @@ class _Run:
         self._memory_bytes = memory_bytes
 
     def extract(
-        self, inputs: Sequence[Input], recipe: Recipe, *, archive: bool, folder: Path
+        self,
+        inputs: Sequence[Input],
+        rules: ExtractRules,
+        *,
+        archive: bool,
+        folder: Path,
     ) -> None:
         """Write the candidates of all inputs, and in archive mode the image index."""
         mark = self.out / "stats" / "extract.json"
         if mark.exists():
             return
-        rules = ExtractRules(
-            texts=recipe.texts,
-            image_sources=recipe.image_sources,
-            min_text_chars=recipe.min_text_chars,
-            languages=recipe.languages,
-        )
         units = plan_units(
             inputs,
             folder,
@@ -231,6 +315,7 @@ class _Run:
         unique = self.work / "unique"
         candidates = sorted(self.work.glob("candidates/*.parquet"))
         images = [str(path) for path in candidates if path.name.endswith(IMAGES_SUFFIX)]
+        assert options.shard_size is not None
         rules = DedupeRules(
             keep_opted_out=options.keep_opted_out,
             shard_size=options.shard_size,
@@ -247,7 +332,10 @@ class _Run:
         )
         marks = [self.work / "marks" / f"dedupe-{unit.name}.json" for unit in units]
         self._map("dedupe", "parts", _dedupe, units, marks, [1.0] * len(units))
-        cut = join_archive(units, images, unique, memory_bytes=self._memory_bytes)
+        if options.images == "archive":
+            cut = join_archive(units, images, unique, memory_bytes=self._memory_bytes)
+        else:
+            cut = cut_shards(units, unique)
         if not mark.exists():
             opted_out = write_opt_outs(units, self.out / "drops" / "dedupe.parquet")
             parts = [read_json(path) for path in marks]
@@ -272,12 +360,15 @@ class _Run:
         self,
         options: BuildOptions,
         inputs: Sequence[Input],
-        model: Model,
-        threshold: float,
+        given: GivenColumns,
+        model: Model | None,
+        threshold: float | None,
         cut: Cut,
+        resolver: Resolver | None,
     ) -> None:
         """Build every shard that is not committed yet."""
         recipe = options.resolved_recipe()
+        assert options.shard_size is not None
         keys = Keys.for_dataset(len(cut.shards), options.shard_size)
         image_rules = ImageRules(
             min_bytes=recipe.min_image_bytes,
@@ -287,23 +378,35 @@ class _Run:
             resize=recipe.resize,
             jpeg_quality=recipe.jpeg_quality,
         )
+        archive = None
+        if options.images == "archive":
+            archive = tuple((one.name, one.path) for one in inputs if one.kind == "warc")
         units = [
             BuildUnit(
                 number=shard.number,
                 keys=keys,
                 candidates=Path(shard.path),
                 out=self.out,
-                archive=tuple((one.name, one.path) for one in inputs if one.kind == "warc"),
+                archive=archive,
                 image_rules=image_rules,
                 threshold=threshold,
                 keep_opted_out=options.keep_opted_out,
                 decode_threads=-(-self._workers // max(1, min(self._workers, len(cut.shards)))),
+                given_columns=given,
             )
             for shard in cut.shards
         ]
         marks = [ShardFiles.of(self.out, keys.shard(unit.number)).stats for unit in units]
         amounts = [float(shard.num_candidates) for shard in cut.shards]
-        self._map("build", "candidates", build_shard, units, marks, amounts, model=model)
+        with ExitStack() as stack:
+            fetcher = None
+            if archive is None and not all(mark.exists() for mark in marks):
+                from webpairs.obtain.service import FetchService
+
+                fetcher = stack.enter_context(FetchService(options.fetch_rules(), resolver))
+            link = CoordinatorLink(self._progress, model, fetcher)
+            in_flight = 1 if fetcher is None else SHARDS_A_WORKER
+            self._map("build", "candidates", build_shard, units, marks, amounts, link, in_flight)
 
     def checked_funnel(self) -> Funnel:
         """Return the funnel of the finished run; every candidate is accounted for."""
@@ -328,18 +431,21 @@ class _Run:
         units: Sequence[Any],
         marks: Sequence[Path],
         amounts: Sequence[float],
-        *,
-        model: Model | None = None,
+        link: CoordinatorLink | None = None,
+        in_flight: int = 1,
     ) -> None:
         """Map `function` over the units that have left no mark; write the marks of those that
         do not write their own."""
         todo = [position for position, mark in enumerate(marks) if not mark.exists()]
         total = sum(amounts)
         done = total - sum(amounts[position] for position in todo)
-        link = CoordinatorLink(self._progress, model)
         with self._progress.stage(StageTotal(stage, unit_name, total, done)):
             results = run_units(
-                function, [units[position] for position in todo], workers=self._workers, link=link
+                function,
+                [units[position] for position in todo],
+                workers=self._workers,
+                link=link or CoordinatorLink(self._progress),
+                in_flight=in_flight,
             )
             # Closed at once, so that workers end before an error is shown.
             with closing(results):
@@ -384,7 +490,7 @@ def _threshold(recipe: Recipe, asked: float | None) -> float:
     return own
 
 
-def _model_facts(model: Model, threshold: float) -> dict[str, Any]:
+def _model_facts(model: Model, threshold: float | None) -> dict[str, Any]:
     return {
         "spec": model.spec,
         "weights_sha256": model.weights_sha256,

@@ -189,12 +189,6 @@ _OBTAINED = (
     ),
     Column("image_file", pa.string(), "archive: the crawl file that holds the image", "archive"),
     Column("image_offset", pa.int64(), "archive: byte offset of its record", "archive"),
-    Column(
-        "permissions",
-        pa.string(),
-        "web: what the image's site was asked and what it answered, see docs/manners.md",
-        "robots.txt, tdmrep.json",
-    ),
 )
 
 UNIQUE: Final = (
@@ -282,6 +276,12 @@ METADATA: Final = (
         nullable=False,
     ),
     *_OBTAINED,
+    Column(
+        "permissions",
+        pa.string(),
+        "web: what the image's site was asked and what it answered, see docs/manners.md",
+        "robots.txt, tdmrep.json",
+    ),
     *_GIVEN,
     Column(
         "nsfw_score",

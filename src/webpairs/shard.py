@@ -30,11 +30,14 @@ from webpairs.files import sync, temporary_name, write_json
 from webpairs.schema import DROPS, METADATA, arrow_schema
 
 Row = dict[str, Any]
+GivenColumns = tuple[tuple[str, str], ...]
+"""Name and arrow type of each column that a table has beside those webpairs knows."""
 
 METADATA_SCHEMA: Final = arrow_schema(METADATA)
 DROPS_SCHEMA: Final = arrow_schema(DROPS)
 ROW_GROUP_ROWS: Final = 10_000
 PENDING_ROWS: Final = 4_096
+_GIVEN: Final = "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,16 +108,21 @@ class ShardWriter:
     """Collect a shard's samples and drops, in row order, and commit them once.
 
     The tar streams to a temporary file; rows and embeddings wait in memory (bounded by the
-    shard's size). Leaving the `with` block without `commit` removes everything.
+    shard's size). Samples and drops may come in any order: `commit` puts them in that of the keys
+    and of the candidates. Leaving the `with` block without `commit` removes everything.
     """
 
-    def __init__(self, files: ShardFiles) -> None:
+    def __init__(self, files: ShardFiles, given_columns: GivenColumns = ()) -> None:
+        """`given_columns` are the names and types of a table's own columns (`extract.table`)."""
         self._files = files
+        self._given_columns = given_columns
         self._temporary = {path: temporary_name(path) for path in files.data}
         self._stack = ExitStack()
         self._tar: tarfile.TarFile | None = None
         self._starts: list[int] = []
-        self._rows = _Rows(METADATA_SCHEMA)
+        self._keys: list[str] = []
+        self._drop_numbers: list[int] = []
+        self._rows = _Rows(METADATA_SCHEMA.append(pa.field(_GIVEN, pa.string())))
         self._drops = _Rows(DROPS_SCHEMA)
         self._image_embeddings: list[npt.NDArray[np.float16]] = []
         self._text_embeddings: list[npt.NDArray[np.float16]] = []
@@ -134,12 +142,16 @@ class ShardWriter:
         row: Row,
         image: bytes,
         extension: str,
-        image_embedding: npt.NDArray[np.float32],
-        text_embedding: npt.NDArray[np.float32],
+        embeddings: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None,
     ) -> None:
-        """Add one sample: `row` has the metadata columns, the embeddings are (d,) float32."""
+        """Add one sample: `row` has the metadata columns, and `given` where it came from a table.
+
+        `embeddings` of image and text are (d,) float32, None for all samples of a dataset that has
+        none.
+        """
         tar = self._open_tar()
         key = row["key"]
+        self._keys.append(key)
         self._starts.append(tar.offset)
         for suffix, data in (
             (extension, image),
@@ -151,11 +163,13 @@ class ShardWriter:
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
         self._rows.add(row)
-        self._image_embeddings.append(image_embedding.astype(np.float16))
-        self._text_embeddings.append(text_embedding.astype(np.float16))
+        if embeddings is not None:
+            self._image_embeddings.append(embeddings[0].astype(np.float16))
+            self._text_embeddings.append(embeddings[1].astype(np.float16))
 
-    def add_drop(self, row: Row) -> None:
-        """Add one dropped candidate: `row` has the drops columns."""
+    def add_drop(self, number: int, row: Row) -> None:
+        """Add one dropped candidate, the shard's `number`th: `row` has the drops columns."""
+        self._drop_numbers.append(number)
         self._drops.add(row)
 
     def commit(self, stats: Mapping[str, object]) -> None:
@@ -194,16 +208,47 @@ class ShardWriter:
         if self._tar is not None:
             end = self._tar.offset
             self._tar.close()
-            offsets = np.array([*self._starts, end], dtype="<u8")
-            self._path(files.index).write_bytes(offsets.tobytes())
-            self._rows.write(self._path(files.metadata))
-            write_npy(self._path(files.image_embeddings), self._image_embeddings)
-            write_npy(self._path(files.text_embeddings), self._text_embeddings)
-            written += files.data[:-1]
+            order = np.argsort(np.array(self._keys), kind="stable")
+            starts = np.array([*self._starts, end], dtype="<u8")
+            if (order[1:] < order[:-1]).any():
+                starts = self._sort_tar(order, starts)
+            self._path(files.index).write_bytes(starts.tobytes())
+            rows = _with_given_columns(self._rows.table(order), self._given_columns)
+            _write_rows(self._path(files.metadata), rows)
+            written += [files.tar, files.index, files.metadata]
+            if self._image_embeddings:
+                for path, rows in (
+                    (files.image_embeddings, self._image_embeddings),
+                    (files.text_embeddings, self._text_embeddings),
+                ):
+                    write_npy(self._path(path), [rows[place] for place in order])
+                    written.append(path)
         if len(self._drops):
-            self._drops.write(self._path(files.drops))
+            order = np.argsort(np.array(self._drop_numbers), kind="stable")
+            _write_rows(self._path(files.drops), self._drops.table(order))
             written.append(files.drops)
         return written
+
+    def _sort_tar(
+        self, order: npt.NDArray[np.int64], starts: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.uint64]:
+        """Write the tar anew with its samples in `order`; return where they start now.
+
+        A sample's members are one range of bytes that does not depend on its place.
+        """
+        unsorted = self._temporary[self._files.tar]
+        in_order = unsorted.with_name(f"{unsorted.name}.sorted")  # still a temporary name
+        self._temporary[in_order] = in_order
+        sizes = np.diff(starts)[order]
+        ends = starts[order] + sizes
+        with unsorted.open("rb") as source, in_order.open("wb") as target:
+            for start, stop in zip(starts[order].tolist(), ends.tolist(), strict=True):
+                source.seek(start)
+                target.write(source.read(stop - start))
+            source.seek(int(starts[-1]))
+            target.write(source.read())  # the end of a tar
+        in_order.replace(unsorted)
+        return np.concatenate((np.zeros(1, "<u8"), np.cumsum(sizes, dtype="<u8")))
 
     def _path(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,6 +281,7 @@ def sample_json(row: Row) -> bytes:
             "crawl_file": row["crawl_file"],
             "crawl_offset": row["crawl_offset"],
         }
+        | ({} if row.get(_GIVEN) is None else {"given": orjson.Fragment(row[_GIVEN])})
     )
 
 
@@ -256,15 +302,32 @@ class _Rows:
         if len(self._pending) >= PENDING_ROWS:
             self._convert()
 
-    def write(self, path: Path) -> None:
-        """Write the rows as parquet; the bytes depend on the rows alone."""
+    def table(self, order: npt.NDArray[np.int64]) -> pa.Table:
+        """Return the rows in `order`."""
         self._convert()
-        table = pa.concat_tables(self._tables).combine_chunks()
-        pq.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        return pa.concat_tables(self._tables).take(pa.array(order)).combine_chunks()
 
     def _convert(self) -> None:
         self._tables.append(pa.Table.from_pylist(self._pending, self._schema))
         self._pending = []
+
+
+def _with_given_columns(rows: pa.Table, given_columns: GivenColumns) -> pa.Table:
+    """Replace the column `given` by the columns it holds."""
+    given = rows.column(_GIVEN).to_pylist()
+    rows = rows.drop_columns([_GIVEN])
+    if given_columns:
+        from webpairs.extract.table_given import given_arrays
+
+        arrays = given_arrays(given, given_columns)
+        for (name, _), array in zip(given_columns, arrays, strict=True):
+            rows = rows.append_column(name, array)
+    return rows
+
+
+def _write_rows(path: Path, rows: pa.Table) -> None:
+    """Write parquet whose bytes depend on the rows alone."""
+    pq.write_table(rows, path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
 def write_npy(path: Path, rows: Iterable[npt.NDArray[np.float16]]) -> None:

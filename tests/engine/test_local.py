@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ class FakeLink:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.askers = 0
+        self.stopped = False
 
     @property
     def preprocess(self) -> Any:
@@ -39,6 +41,17 @@ class FakeLink:
 
     def embed_texts(self, texts: Sequence[str]) -> Any:
         return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+    def fetch(self, urls: Sequence[str], deadline_s: float) -> Any:
+        raise AssertionError("nothing is fetched here")
+
+    def fetch_socket(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        ours.close()
+        return theirs
+
+    def stop_fetching(self) -> None:
+        self.stopped = True
 
     def report(self, counts: Mapping[str, float]) -> None:
         self.counts.update(counts)
@@ -184,6 +197,20 @@ def test_a_dead_worker_is_replaced_and_its_unit_done_again(tmp_path: Path, how: 
     assert (tmp_path / "4").read_text() == "x"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_units_that_wait_for_others_are_under_way_at_once(tmp_path: Path, workers: int) -> None:
+    units = [(number, str(tmp_path)) for number in range(7)]
+    results = run_units(engine_units.meet, units, workers=workers, link=FakeLink(), in_flight=3)
+    assert dict(results) == {number: number for number in range(7)}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_in_one_of_several_units_at_once_ends_the_run(workers: int) -> None:
+    link = FakeLink()
+    with pytest.raises(ConfigError, match="this option"):
+        list(run_units(engine_units.fail, ["config"] * 6, workers=workers, link=link, in_flight=3))
+
+
 def test_a_worker_that_dies_while_it_asks_is_replaced(tmp_path: Path) -> None:
     units = [(number, str(tmp_path)) for number in range(4)]
     results = dict(run_units(engine_units.die_asking, units, workers=2, link=FakeLink()))
@@ -223,7 +250,9 @@ def test_workers_end_when_their_coordinator_is_killed(
     """Even in the middle of a unit that never looks at its socket."""
     monkeypatch.setenv("NOTE", str(tmp_path))
     (tmp_path / "engine_link.py").write_text(
+        "import socket\n"
         "class FakeLink:\n    preprocess = print\n    def report(self, counts): pass\n"
+        "    def fetch_socket(self): return socket.socketpair()[0]\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with subprocess.Popen(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from webpairs.obtain.web import Outcome
 
 Preprocess = Callable[[Any], npt.NDArray[np.uint8]]
 """PIL RGB image -> (side, side, 3) uint8; picklable, thread-safe."""
 
 
 class Link(Protocol):
-    """Connect a unit to the run: the only copy of the model, and the progress shown."""
+    """Connect a unit to the run: the only model, the only fetcher, the progress shown.
+
+    Several units may ask at once.
+    """
 
     @property
     def preprocess(self) -> Preprocess:
@@ -26,6 +32,10 @@ class Link(Protocol):
 
     def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Embed n texts as (n, d) float32, L2-normalised."""
+        ...
+
+    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+        """Yield (number of the URL, what came of it) as answers come, each URL once."""
         ...
 
     def report(self, counts: Mapping[str, float]) -> None:

@@ -1,28 +1,44 @@
-"""The worker process: take units from the coordinator's socket until it closes."""
+"""The worker process: do the units that come from the coordinator's socket until it closes.
+
+Each unit runs in a thread; the main thread reads the socket: units, and answers to what they asked.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+import queue
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from webpairs.engine.link import Preprocess
 
+if TYPE_CHECKING:
+    from webpairs.obtain.service import FetchClient
+    from webpairs.obtain.web import Outcome
+
 
 class SocketLink:
-    """Reach the coordinator over the worker's socket; asked by one thread at a time."""
+    """Reach the coordinator over the worker's socket, and the fetcher over another."""
 
-    def __init__(self, connection: Connection, preprocess: Preprocess) -> None:
+    def __init__(
+        self, connection: Connection, preprocess: Preprocess, fetch_socket: socket.socket
+    ) -> None:
         self._connection = connection
-        self._lock = threading.Lock()
+        self._sending = threading.Lock()
+        self._numbers = itertools.count()
+        self._asked: dict[int, queue.SimpleQueue[Any]] = {}
+        self._fetch_socket = fetch_socket
+        self._client: FetchClient | None = None
+        self._making_client = threading.Lock()
         self.preprocess = preprocess
 
     def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -33,27 +49,56 @@ class SocketLink:
         """Ask the coordinator's model."""
         return self._ask("embed_texts", list(texts))
 
+    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+        """Ask the run's fetcher."""
+        from webpairs.obtain.service import FetchClient
+
+        with self._making_client:
+            if self._client is None:
+                self._client = FetchClient(self._fetch_socket)
+        return self._client.fetch(urls, deadline_s)
+
     def report(self, counts: Mapping[str, float]) -> None:
         """Tell the coordinator."""
-        with self._lock:
-            self._connection.send(("report", dict(counts)))
+        self.send("report", 0, dict(counts))
+
+    def send(self, kind: str, number: int, value: object) -> None:
+        """Send one message."""
+        with self._sending:
+            self._connection.send((kind, number, value))
+
+    def answered(self, number: int, value: Any) -> None:
+        """Hand an answer to the unit that asked."""
+        self._asked.pop(number).put(value)
 
     def _ask(self, kind: str, value: object) -> Any:
-        with self._lock:
-            self._connection.send((kind, value))
-            return self._connection.recv()
+        number = next(self._numbers)
+        answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._asked[number] = answer
+        self.send(kind, number, value)
+        return answer.get()
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, fetch_socket: socket.socket) -> None:
     """Do units until the coordinator closes the socket."""
-    link = SocketLink(connection, connection.recv())
-    while True:
-        function, unit = connection.recv()
+    link = SocketLink(connection, connection.recv(), fetch_socket)
+
+    def do(position: int, function: Any, unit: Any) -> None:
         try:
-            answer = ("result", function(unit, link))
+            answer = ("result", position, function(unit, link))
         except Exception as error:
-            answer = ("raise", _portable(error))
-        connection.send(answer)
+            answer = ("raise", position, _portable(error))
+        try:
+            link.send(*answer)
+        except OSError:
+            os._exit(0)  # the coordinator has gone
+
+    while True:
+        kind, number, value = connection.recv()
+        if kind == "unit":
+            threading.Thread(target=do, args=(number, *value), daemon=True).start()
+        else:
+            link.answered(number, value)
 
 
 def _portable(error: Exception) -> Exception:
@@ -82,13 +127,14 @@ def end_with(coordinator_pid: int) -> None:
 
 
 def main() -> None:
-    """Run the worker; its arguments are the inherited socket's number and the coordinator's pid."""
+    """Run the worker; its arguments are the numbers of the inherited sockets, to the coordinator
+    and to the fetcher, and the coordinator's pid."""
     # Ctrl-C reaches the whole group: the coordinator decides and ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with(int(sys.argv[2]))
+    end_with(int(sys.argv[3]))
     connection = Connection(socket.socket(fileno=int(sys.argv[1])).detach())
     try:
-        serve(connection)
+        serve(connection, socket.socket(fileno=int(sys.argv[2])))
     except (EOFError, ConnectionError, BrokenPipeError):
         sys.exit(0)
 
