@@ -26,10 +26,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from decode import draw
-from PIL import Image
+from PIL import Image, ImageFilter
 
 BASE_PX = (2600, 2000)
 NUM_BASES = 8
+SOFT_PX = 1.3
 SHARES = {
     "jpg": 1.0,
     "png": 0.06,
@@ -147,8 +148,10 @@ def picture(width: int, height: int, rng: random.Random) -> Image.Image:
     left, top = (rng.uniform(0, most - side) for most, side in zip(BASE_PX, sides, strict=True))
     box = (left, top, left + sides[0], top + sides[1])
     image = large.resize((width, height), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    # As soft as a lens: JPEGs then have about one bit a pixel.
+    image = image.filter(ImageFilter.GaussianBlur(SOFT_PX))
     noise = np.random.default_rng(rng.getrandbits(64)).standard_normal((height, width, 1))
-    pixels = np.asarray(image) + noise * rng.uniform(0.5, 3)
+    pixels = np.asarray(image) + noise * rng.uniform(1, 3.5)
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
