@@ -56,6 +56,7 @@ class BuildUnit:
     threshold: float | None
     """None when nothing is scored: there is no model."""
     keep_opted_out: bool
+    ignored_signals: frozenset[str]
     decode_threads: int
     """More than one where there are fewer shards than workers; never changes the shard."""
     given_columns: GivenColumns = ()
@@ -180,7 +181,8 @@ class _ShardBuilder:
 
     def _from_archive(self) -> Iterator[_Obtained]:
         """Yield the shard's images in the order of its rows, which is that of the archive."""
-        with ArchiveReader(dict(self._unit.archive or ()), MAX_IMAGE_BYTES) as reader:
+        paths = dict(self._unit.archive or ())
+        with ArchiveReader(paths, MAX_IMAGE_BYTES, self._unit.ignored_signals) as reader:
             for rows in _images(self._unit.candidates):
                 first = rows[0][1]
                 if first["drop"] is not None:

@@ -274,8 +274,8 @@ def build_verb(
         typer.Option(
             "--ignore-signals",
             metavar="LIST",
-            help="Neither ask nor honour these: robots.txt, tdmrep.json, x-robots-tag, "
-            "tdm-reservation, content-usage.",
+            help="Neither ask nor honour these: robots.txt, content-signal, content-usage, "
+            "tdmrep.json, tdm-reservation, x-robots-tag.",
             rich_help_panel=CANDIDATES,
             show_default=False,
         ),

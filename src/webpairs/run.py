@@ -377,6 +377,7 @@ class _Run:
             size_px=recipe.image_size_px,
             resize=recipe.resize,
             jpeg_quality=recipe.jpeg_quality,
+            scaled_decode=model is None,
         )
         archive = None
         if options.images == "archive":
@@ -391,6 +392,7 @@ class _Run:
                 image_rules=image_rules,
                 threshold=threshold,
                 keep_opted_out=options.keep_opted_out,
+                ignored_signals=frozenset(options.ignore_signals),
                 decode_threads=-(-self._workers // max(1, min(self._workers, len(cut.shards)))),
                 given_columns=given,
             )

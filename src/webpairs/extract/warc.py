@@ -17,7 +17,7 @@ from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.html import HtmlImages, read_html
 from webpairs.extract.license import NO_LICENSE
-from webpairs.extract.optout import TDM_RESERVATION, opt_out_of
+from webpairs.extract.optout import CONTENT_USAGE, TDM_RESERVATION, opt_out_of
 from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.url import join_url, normalise_url
 from webpairs.http import Head, decode_body
@@ -178,7 +178,10 @@ def _page(found: HtmlImages, head: Head, url: str, name: str, offset: int, date_
         license_id=stated.id if stated else None,
         license_where=stated.where if stated else None,
         opt_out=opt_out_of(
-            head.get_all("x-robots-tag"), found.metas, head.get_all(TDM_RESERVATION)
+            head.get_all("x-robots-tag"),
+            found.metas,
+            head.get_all(TDM_RESERVATION),
+            head.get_all(CONTENT_USAGE),
         ),
     )
 

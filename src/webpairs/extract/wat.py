@@ -25,7 +25,13 @@ import simdjson
 from webpairs.errors import Drop
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.license import HOST, NO_LICENSE, LicenseLink, find_license
-from webpairs.extract.optout import HEADER_NAMES, META_NAMES, TDM_RESERVATION, opt_out_of
+from webpairs.extract.optout import (
+    CONTENT_USAGE,
+    HEADER_NAMES,
+    META_NAMES,
+    TDM_RESERVATION,
+    opt_out_of,
+)
 from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.text import unescape_once
 from webpairs.extract.wat_records import read_wat_records
@@ -279,7 +285,12 @@ def _opt_out(answer: Any, head: Any) -> str | None:
     ]
     if not metas and not said:
         return None
-    return opt_out_of(said.get("x-robots-tag", ()), metas, said.get(TDM_RESERVATION, ()))
+    return opt_out_of(
+        said.get("x-robots-tag", ()),
+        metas,
+        said.get(TDM_RESERVATION, ()),
+        said.get(CONTENT_USAGE, ()),
+    )
 
 
 def _members(parent: Any, name: str) -> list[dict[str, Any]]:

@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from webpairs.errors import DataError, Drop
-from webpairs.extract.optout import TDM_RESERVATION, opt_out_of
 from webpairs.http import decode_body
 from webpairs.inputs import open_input
+from webpairs.obtain.permissions import answer_opt_out
 from webpairs.records import Record, RecordReader
 
 MAX_OPEN_FILES: Final = 16
@@ -38,7 +38,7 @@ class Payload:
     """WARC-Target-URI as written."""
     content_type: str | None
     opt_out: str | None = None
-    """The opt-out signal in the answer's headers, as `extract.optout` names it."""
+    """The opt-out signal in the answer's headers, as `permissions.answer_opt_out` names it."""
 
 
 @dataclass(slots=True)
@@ -54,11 +54,18 @@ class _Stream:
 class ArchiveReader:
     """Read payloads of the crawl files `paths` (name -> path), at most `max_bytes` each.
 
+    Opt-outs in headers that `ignored_signals` names do not count.
     Not for several threads at once. Close it, or use it as a context manager.
     """
 
-    def __init__(self, paths: Mapping[str, str], max_bytes: int) -> None:
+    def __init__(
+        self,
+        paths: Mapping[str, str],
+        max_bytes: int,
+        ignored_signals: frozenset[str] = frozenset(),
+    ) -> None:
         self._paths = paths
+        self._ignored_signals = ignored_signals
         self._max_bytes = max_bytes
         self._files: OrderedDict[str, BinaryIO] = OrderedDict()
         self._streams: OrderedDict[str, _Stream] = OrderedDict()
@@ -112,10 +119,7 @@ class ArchiveReader:
             status=record.http.status,
             url=record.url,
             content_type=record.http.get("content-type"),
-            opt_out=opt_out_of(
-                record.http.get_all("x-robots-tag"),
-                tdm_reservations=record.http.get_all(TDM_RESERVATION),
-            ),
+            opt_out=answer_opt_out(record.http.headers, self._ignored_signals),
         )
 
     def _resource(self, record: Record) -> Payload:

@@ -330,7 +330,8 @@ class Transfers:
             for handle, number, message in failed:
                 request = self._requests[handle]
                 if not request.enough:
-                    request.fail(_failure(number, message, request))
+                    connected = float(handle.getinfo(pycurl.CONNECT_TIME)) > 0
+                    request.fail(_failure(number, message, request, connected=connected))
                 self._settle(handle)
 
     def _first_byte_is_late(self, handle: pycurl.Curl) -> None:
@@ -381,11 +382,16 @@ class Transfers:
             self._paused.popleft().pause(pycurl.PAUSE_CONT)
 
 
-def _failure(number: int, message: str, request: _Request) -> DataError:
-    """Return the drop reason for libcurl's error `number` (libcurl-errors)."""
+def _failure(number: int, message: str, request: _Request, *, connected: bool) -> DataError:
+    """Return the drop reason for libcurl's error `number` (libcurl-errors).
+
+    `connected` is whether TCP ever was.
+    """
     # Times differ from run to run, and the drops of two runs shall not.
     message = _TIMES.sub("", message)
     if number == pycurl.E_OPERATION_TIMEDOUT:
+        if not connected:
+            return DataError(Drop.CONNECT, _AMOUNTS.sub("", message))
         came = bool(request.head) or request.num_bytes > 0
         return DataError(Drop.TOO_SLOW if came else Drop.TIMEOUT, _AMOUNTS.sub("", message))
     if number == pycurl.E_COULDNT_RESOLVE_HOST:
@@ -394,4 +400,4 @@ def _failure(number: int, message: str, request: _Request) -> DataError:
         return DataError(Drop.CONNECT, message)
     if number in _TLS_ERRORS:
         return DataError(Drop.TLS, message)
-    return DataError(Drop.PROTOCOL, message)
+    return DataError(Drop.PROTOCOL, message or f"libcurl error {number}")

@@ -391,7 +391,7 @@ class Fetcher:
             url=place.url,
             date_ms=int(time.time() * 1000),
             opt_out=opt_out,
-            permissions=site.evidence(self._rules.ignored_signals),
+            permissions=site.evidence(),
             seconds=(
                 answer.connect_s,
                 max(0.0, answer.first_byte_s - answer.connect_s),
