@@ -135,8 +135,10 @@ BAD_INPUTS: list[tuple[str, bytes | None, list[str]]] = [
     ("image.warc.gz", b"\xff\xd8\xff\xe0" + bytes(99), ["JPEG"]),
     ("page.warc.gz", gzip.compress(b"<html></html>"), ["HTML"]),
     ("cut.warc.gz", gzip.compress(b"WARC/1.0\r\n")[:9], ["nothing in this gzip file can be read"]),
-    ("words.txt", b"just words", ["does not begin with WARC/"]),
-    ("table.parquet", b"PAR1....PAR1", ["table", "next release"]),
+    ("words.warc", b"just words", ["does not begin with WARC/"]),
+    ("words.txt", b"just words", ["no http(s) URL", "one URL a line"]),
+    ("table.parquet", b"PAR1....PAR1", ["cannot be read as parquet", "fetch it again"]),
+    ("table.csv", b"a,b\n1,2\n", ["--url-column"]),
     ("old.arc", b"filedesc://x 0.0.0.0 2008 text/plain 9\n", ["ARC", "convert"]),
 ]
 
@@ -160,7 +162,7 @@ def test_a_bad_input_is_refused_before_anything_is_made(
 def test_a_folder_without_crawl_files(webpairs: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     line = refuse(webpairs, *BUILD, tmp_path / "in", "--out", tmp_path / "out", "--model", "tiny")
-    assert "no crawl file in this folder" in line
+    assert "no crawl file or table in this folder" in line
     assert not (tmp_path / "out").exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,34 +33,49 @@ class DemoResult:
 
 
 def run_demo(
-    out: Path, *, workers: int | None = None, progress: RunProgress | None = None
+    out: Path,
+    *,
+    workers: int | None = None,
+    progress: RunProgress | None = None,
+    images: str = "archive",
 ) -> DemoResult:
     """Draw the little web into `out/crawl` and build `out/dataset` from it with `tiny`.
 
-    Typed again, it goes on where it was stopped: the same files are drawn. Raises as
-    `build_dataset` does.
+    With `images` "web" its pictures are fetched from a server on this machine, with "archive"
+    they are in the crawl files. Typed again, it goes on where it was stopped: the same files are
+    drawn, and served on the same port. Raises as `build_dataset` does, and ConfigError when the
+    port is taken.
     """
     from webpairs.demo.crawl_files import write_crawl_files
     from webpairs.demo.little_web import draw_little_web
+    from webpairs.demo.port import kept_port
     from webpairs.demo.score import score
+    from webpairs.demo.server import served
     from webpairs.manifest import read_manifest
     from webpairs.options import BuildOptions
     from webpairs.run import build_dataset
 
-    dataset = out / "dataset"
+    crawl, dataset = out / "crawl", out / "dataset"
+    live = images == "web"
     if progress is not None:
-        progress.say(f"drawing a little web of {NUM_PAGES} pages into {out / 'crawl'}")
-    web = draw_little_web(SEED, NUM_PAGES)
+        progress.say(f"drawing a little web of {NUM_PAGES} pages into {crawl}")
     try:
-        files = write_crawl_files(web, out / "crawl")
+        port = kept_port(crawl) if live else 0
+        web = draw_little_web(SEED, NUM_PAGES, live=live, port=port)
+        files = write_crawl_files(web, crawl)
     except OSError as error:
         raise ConfigError(
             f"--out {out}: {error.strerror} ({error.filename}): name a folder that can be written"
         ) from error
     options = BuildOptions(
-        inputs=tuple(map(str, files.warc)), out=str(dataset), model="tiny", workers=workers
+        inputs=tuple(map(str, files.warc)),
+        out=str(dataset),
+        images=images,
+        model="tiny",
+        workers=workers,
     )
-    build = build_dataset(options, progress)
+    with served(web, port) if live else nullcontext():
+        build = build_dataset(options, progress)
     manifest = read_manifest(dataset)
     assert manifest is not None
     return DemoResult(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -96,7 +97,7 @@ def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
         for candidate in truth
         if candidate.uid and candidate.fate != Drop.DUPLICATE
     }
-    fates, samples = _read_run(out)
+    fates, samples = read_fates(out), _read_samples(out)
     surprises = [
         Surprise(uid, candidate.fate, fates.get(uid, NOWHERE), candidate)
         for uid, candidate in first_of.items()
@@ -125,23 +126,31 @@ def score(out: Path, truth: tuple[Candidate, ...]) -> Score:
     )
 
 
-def _read_run(out: Path) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """Return the fate of each uid in the run's tables, and of samples the columns of interest.
-
-    Only committed tables count: those that have their stats.
-    """
+def read_fates(out: Path) -> dict[str, str]:
+    """Return the fate of each uid (hex) in the tables of a run folder that are committed."""
     fates: dict[str, str] = {}
-    samples: dict[str, dict[str, Any]] = {}
-    for stats in sorted((out / "stats").glob("*.json")):
-        metadata = out / "metadata" / f"{stats.stem}.parquet"
-        drops = out / "drops" / f"{stats.stem}.parquet"
-        if metadata.exists():
-            for row in pq.read_table(metadata, columns=["uid", *_COLUMNS]).to_pylist():
-                samples[row["uid"].hex()] = row
+    for name in _committed(out):
+        drops = out / "drops" / f"{name}.parquet"
         if drops.exists():
             for row in pq.read_table(drops, columns=["uid", "reason"]).to_pylist():
                 fates[row["uid"].hex()] = row["reason"]
-    return fates | dict.fromkeys(samples, SAMPLE), samples
+    return fates | dict.fromkeys(_read_samples(out, ()), SAMPLE)
+
+
+def _read_samples(out: Path, columns: Iterable[str] = tuple(_COLUMNS)) -> dict[str, dict[str, Any]]:
+    """Return the columns of each sample, by uid (hex)."""
+    samples: dict[str, dict[str, Any]] = {}
+    for name in _committed(out):
+        metadata = out / "metadata" / f"{name}.parquet"
+        if metadata.exists():
+            for row in pq.read_table(metadata, columns=["uid", *columns]).to_pylist():
+                samples[row["uid"].hex()] = row
+    return samples
+
+
+def _committed(out: Path) -> list[str]:
+    """Name the tables that have their stats; others do not count."""
+    return [stats.stem for stats in sorted((out / "stats").glob("*.json"))]
 
 
 def _untrue_values(uid: str, row: dict[str, Any], truth: Candidate | None) -> list[Surprise]:

@@ -196,9 +196,16 @@ def _json_of_python(text: bytes) -> Any:
 def _columns_by_content(
     path: str, names: Sequence[str], records: list[list[str]], columns: TableColumns
 ) -> TableColumns:
-    """Return the column of a headerless table that holds the URLs, and the other one's texts."""
+    """Return the column of a headerless table that holds URLs, in half its fields at least.
+
+    Of two columns the other one holds the texts.
+    """
     rows = [record for record in records if len(record) == len(names)]
-    places = [p for p in range(len(names)) if 2 * sum(_is_url(r[p]) for r in rows) >= len(rows)]
+    places: list[int] = []
+    for place in range(len(names)):
+        fields = [row[place] for row in rows if row[place].strip()]
+        if fields and 2 * sum(map(_is_url, fields)) >= len(fields):
+            places.append(place)
     url, text = columns.url, columns.text
     if url is None:
         if len(places) != 1:

@@ -58,7 +58,12 @@ class Visit:
     """Answer one request over its connection, byte for byte."""
 
     def __init__(
-        self, request: Request, times: int, ports: Ports, writer: asyncio.StreamWriter
+        self,
+        request: Request,
+        times: int,
+        ports: Ports,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.request: Final = request
         self.times: Final = times
@@ -66,6 +71,7 @@ class Visit:
         self.keep_open = False
         """Whether the connection takes another request after this answer."""
         self._ports = ports
+        self._reader = reader
         self._writer = writer
 
     def fill_in(self, template: str) -> str:
@@ -84,8 +90,9 @@ class Visit:
             await asyncio.sleep(_PAUSE_S)
 
     async def say_nothing(self) -> None:
-        """Keep the connection open, without a word."""
-        await asyncio.sleep(HOLD_S)
+        """Keep the connection open, without a word, until the other side has had enough."""
+        async with asyncio.timeout(HOLD_S):
+            await self._reader.read()
 
     async def reset(self) -> None:
         """End the connection with RST where others send FIN."""

@@ -51,8 +51,13 @@ async def _never(visit: Visit) -> None:
     await visit.say_nothing()
 
 
+async def _slow_status(visit: Visit) -> None:
+    await visit.send_slowly(b"HTTP/1.1 200 " + b"OK" * 10_000)
+
+
 async def _slow_head(visit: Visit) -> None:
-    await visit.send_slowly(head(visit, "200 OK", _JPEG, "X-Long: " + "a" * 10_000))
+    await visit.send(b"HTTP/1.1 200 OK\r\n")
+    await visit.send_slowly(b"X-Long: " + b"a" * 10_000)
 
 
 async def _slow_body(visit: Visit) -> None:
@@ -138,6 +143,12 @@ BEHAVIOURS: Final = (
         answer=_never,
     ),
     Behaviour(
+        name="status-trickles",
+        what="a status line at ten bytes a second: no answer as long as it has no end",
+        expect=Drop.TIMEOUT,
+        answer=_slow_status,
+    ),
+    Behaviour(
         name="head-trickles",
         what="header lines at ten bytes a second",
         expect=Drop.TOO_SLOW,
@@ -195,7 +206,7 @@ BEHAVIOURS: Final = (
     Behaviour(
         name="connection-never-made",
         what="a port that answers no attempt to connect",
-        expect=Drop.TIMEOUT,
+        expect=Drop.CONNECT,
         answer=raw(b""),
         url="http://{host}:{full_port}/picture.jpg",
     ),

@@ -127,6 +127,24 @@ BEHAVIOURS: Final = (
     ),
     _robots("is-html", "is a page", SAMPLE, say("200 OK", "Content-Type: text/html", body=html)),
     _rules("is-binary", "is random bytes", SAMPLE, bytes(range(256)) * 40),
+    _rules(
+        "signals-no-training",
+        "allows everything, with `Content-Signal: search=yes,ai-train=no`",
+        Drop.OPTED_OUT_IMAGE,
+        b"User-agent: *\nContent-Signal: search=yes,ai-train=no\nAllow: /\n",
+    ),
+    _rules(
+        "refuses-training",
+        "allows everything, with `Content-Usage: /picture train-ai=n`",
+        Drop.OPTED_OUT_IMAGE,
+        b"User-agent: *\nContent-Usage: /picture train-ai=n\nAllow: /\n",
+    ),
+    _rules(
+        "refuses-training-elsewhere",
+        "allows everything, with `Content-Usage: /private/ train-ai=n`",
+        SAMPLE,
+        b"User-agent: *\nContent-Usage: /private/ train-ai=n\nAllow: /\n",
+    ),
     Behaviour(
         name="robots-forbids-where-redirect-leads",
         what="robots.txt allows the URL and forbids the one that it redirects to",
@@ -158,6 +176,8 @@ BEHAVIOURS: Final = (
     _header("header-tdm-reserved", "tdm-reservation: 1", Drop.OPTED_OUT_IMAGE),
     _header("header-tdm-free", "tdm-reservation: 0", SAMPLE),
     _header("header-no-training", "Content-Usage: train-ai=n", Drop.OPTED_OUT_IMAGE),
+    _header("header-training-free", "Content-Usage: train-ai=y", SAMPLE),
+    _header("header-usage-is-no-dictionary", "Content-Usage: train-ai=n;;", SAMPLE),
     Behaviour(
         name="cookies",
         what="sets cookies with a redirect; none may come back",

@@ -49,9 +49,13 @@ class HostileWeb:
     Without `certificates` the behaviours that need one are left out.
     """
 
-    def __init__(self, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self,
+        certificates: Certificates | None = None,
+        behaviours: tuple[Behaviour, ...] = BEHAVIOURS,
+    ) -> None:
         self.behaviours: Final = tuple(
-            one for one in BEHAVIOURS if one.certificate is None or certificates is not None
+            one for one in behaviours if one.certificate is None or certificates is not None
         )
         self.requests: deque[Request] = deque(maxlen=MAX_LOGGED)
         """What was asked, in order, at either address; `demo --hostile` and tests look at it."""
@@ -62,7 +66,8 @@ class HostileWeb:
         self._certificates = certificates
         self._by_name = {one.name: one for one in self.behaviours}
         self._times: Counter[tuple[str, str]] = Counter()
-        self._num_open = 0
+        self.num_open = 0
+        """Connections that others made and nobody has closed yet."""
         self._sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
@@ -191,9 +196,9 @@ class HostileWeb:
         reached_at = str(writer.get_extra_info("sockname")[0])
         if reached_at == FORBIDDEN:
             self.trapped.append(str(writer.get_extra_info("peername")))
-        self._num_open += 1
+        self.num_open += 1
         try:
-            if self._num_open <= MAX_CONNECTIONS:
+            if self.num_open <= MAX_CONNECTIONS:
                 async with asyncio.timeout(CONNECTION_S):
                     while await self._answer(reader, writer, reached_at):
                         pass
@@ -205,7 +210,7 @@ class HostileWeb:
         except Exception as error:
             self.bugs.append(error)
         finally:
-            self._num_open -= 1
+            self.num_open -= 1
             writer.transport.abort()
 
     async def _answer(
@@ -220,7 +225,7 @@ class HostileWeb:
         request = _parse(first + await reader.readuntil(b"\r\n\r\n"), reached_at)
         self.requests.append(request)
         self._times[request.host, request.path] += 1
-        visit = Visit(request, self._times[request.host, request.path], self.ports, writer)
+        visit = Visit(request, self._times[request.host, request.path], self.ports, reader, writer)
         await self._answer_of(request)(visit)
         return visit.keep_open and (request.get("connection") or "").lower() != "close"
 
