@@ -1,7 +1,8 @@
 """Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
 
 `build_dataset`, `extract_candidates`, `read_status` and `run_demo` are the command's verbs, from
-Python; they are loaded when first used, so that importing the package costs nothing.
+Python, and `open` reads what they built; all are loaded when first used, so that importing the
+package costs nothing.
 """
 
 from __future__ import annotations
@@ -12,33 +13,40 @@ __version__ = "0.1.0.dev0"
 
 if TYPE_CHECKING:
     from webpairs.demo.run import run_demo
+    from webpairs.load.dataset import Dataset
+    from webpairs.load.dataset import open_dataset as open
     from webpairs.options import BuildOptions, ExtractOptions
     from webpairs.run import build_dataset, extract_candidates
     from webpairs.status import read_status
 
 __all__ = [
     "BuildOptions",
+    "Dataset",
     "ExtractOptions",
     "__version__",
     "build_dataset",
     "extract_candidates",
+    "open",
     "read_status",
     "run_demo",
 ]
 
 _MODULES = {
     "BuildOptions": "webpairs.options",
+    "Dataset": "webpairs.load.dataset",
     "ExtractOptions": "webpairs.options",
     "build_dataset": "webpairs.run",
     "extract_candidates": "webpairs.run",
     "read_status": "webpairs.status",
+    "open": "webpairs.load.dataset",
     "run_demo": "webpairs.demo.run",
 }
+_NAMES = {"open": "open_dataset"}
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+        return getattr(import_module(_MODULES[name]), _NAMES.get(name, name))
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

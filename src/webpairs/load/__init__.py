@@ -1,0 +1,1 @@
+"""Read finished datasets, of whatever origin, as the samples that the TFDS page describes."""

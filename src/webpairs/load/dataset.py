@@ -1,0 +1,448 @@
+"""Open a dataset of any origin and read its samples: by row, by key, in order, in batches.
+
+    ds = webpairs.open("DIR")
+    ds[17]["caption"]; ds["000010023"]["image"]
+    for sample in ds.where("similarity > 0.32 and nsfw = 'UNLIKELY'").images(): ...
+
+Shards are opened when they are needed, the last ones stay open; a dataset pickles as paths.
+Samples that cannot be read are left out and counted in `problems`.
+"""
+
+from __future__ import annotations
+
+import operator
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, TABULAR, Feature
+from webpairs.load.problems import Problem, Problems
+from webpairs.load.recognise import recognise
+from webpairs.load.record import Records
+from webpairs.load.source import PIECE_ROWS, Embeddings, Rows, Shard, Source
+from webpairs.load.view import AllRows, PickedRows, View, WhereRows
+from webpairs.load.where import check, parse
+
+Sample = dict[str, Any]
+Decode = Literal["rgb"] | None
+"""How images are handed out: pixels, or the encoded bytes."""
+
+IMAGE_PIECE_ROWS: Final = 128
+"""Images that are read ahead at a time: 3 MB at 256 pixels."""
+OPEN_SHARDS: Final = 64
+OPEN_BYTES: Final = 256_000_000
+"""Columns of open shards that stay in memory; one shard stays whatever its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Hold some neighbouring samples of one shard: row i of each part is the same sample."""
+
+    place: int
+    """Number of the shard in the source."""
+    rows: Rows
+    """Their rows in the shard, rising."""
+    table: pa.Table
+    """The columns that were asked for."""
+    images: list[bytes] | None = None
+    """Encoded, none missing."""
+    image_embeddings: Embeddings | None = None
+    text_embeddings: Embeddings | None = None
+    """Both (n, d) float16."""
+
+
+def open_dataset(folder: str | Path) -> Dataset:
+    """Open a folder: a run folder, img2dataset's output, LAION's or clip-retrieval's folders.
+
+    Raises ConfigError, naming what was found, when it is none of them.
+    """
+    return Dataset(AllRows(recognise(Path(folder))))
+
+
+class Dataset:
+    """Read the samples of a source that a view chooses."""
+
+    def __init__(self, view: View, problems: Problems | None = None) -> None:
+        self.view = view
+        self.problems = Problems() if problems is None else problems
+        self._open: OrderedDict[int, _Open] = OrderedDict()
+        self._offsets: list[int] = [0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"view": self.view}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["view"])
+
+    @property
+    def source(self) -> Source:
+        """Return what the samples are read from."""
+        return self.view.source
+
+    @cached_property
+    def features(self) -> dict[str, Feature]:
+        """Return the features that the source has, in the page's order."""
+        source = self.source
+        features = dict(FEATURES)
+        if not source.has_images:
+            del features["image"]
+        for name in EMBEDDED:
+            if source.embedding_size is None:
+                del features[name]
+            else:
+                features[name] = replace(features[name], shape=(source.embedding_size,))
+        return features
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Return every column that `table`, `batches` and `where` know."""
+        own = self.source.column_names
+        return tuple(dict.fromkeys((*self.features, *own)))
+
+    def __len__(self) -> int:
+        self._extend_offsets(None)
+        return self._offsets[-1]
+
+    def __repr__(self) -> str:
+        source = self.source
+        return f"<Dataset: {source.kind} {source.folder}, {len(source.names)} shards>"
+
+    def __getitem__(self, which: int | str) -> Sample:
+        """Return a sample by its row or its key, its image decoded, with all features there are."""
+        return self.sample(which)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Yield every sample with all features there are, images decoded."""
+        return self._samples(tuple(self.features), "rgb")
+
+    def sample(self, which: int | str, *, decode: Decode = "rgb") -> Sample:
+        """Return a sample by its row or its key; with `decode` None the image is encoded bytes.
+
+        Raises IndexError or KeyError when there is none, DataError when it cannot be read.
+        """
+        place, row = self._by_key(which) if isinstance(which, str) else self._by_row(which)
+        opened = self._opened(place)
+        if row >= opened.shard.num_rows:
+            raise DataError(Drop.NOT_AN_IMAGE, f"{opened.shard.name} has fewer rows than it says")
+        sample = opened.records.read(row)
+        if "image" in sample:
+            image = opened.shard.image(row)
+            if image is None:
+                raise DataError(Drop.NOT_AN_IMAGE, f"sample {which} has no image")
+            sample["image"] = _decoded(image) if decode else image
+        return sample
+
+    def images(self, *, decode: Decode = "rgb") -> Iterator[Sample]:
+        """Yield samples with the features of the page's config `images`.
+
+        `image` is (height, width, 3) uint8; with `decode` None it is the encoded bytes.
+        """
+        self._need("image")
+        return self._samples(CONFIGS["images"], decode)
+
+    def embeddings(self) -> Iterator[Sample]:
+        """Yield samples with the features of the page's config `embeddings`."""
+        self._need(*EMBEDDED)
+        return self._samples(CONFIGS["embeddings"], None)
+
+    def batches(
+        self, size: int, *, columns: Sequence[str] | None = None, decode: Decode = "rgb"
+    ) -> Iterator[dict[str, Any]]:
+        """Yield `size` samples at a time, the last time fewer, as a dict of columns.
+
+        `columns` are names of features and of metadata columns; by default all features. Numbers
+        and embeddings come as arrays (n,) and (n, d), all else as lists of n.
+        """
+        if size < 1:
+            raise ConfigError(f"batches of {size}: use 1 or more")
+        names = tuple(self.features) if columns is None else tuple(columns)
+        self._need(*names)
+        return self._batches(size, names, decode)
+
+    def table(self, columns: Sequence[str]) -> pa.Table:
+        """Return columns of metadata of all samples at once, in memory."""
+        names = [name for name in columns if name in TABULAR or name not in FEATURES]
+        if len(names) < len(columns):
+            raise ConfigError(f"table of {list(columns)}: images and embeddings are in batches()")
+        self._need(*names)
+        tables = [piece.table for piece in self.pieces(names)]
+        if not tables:
+            return pa.table({name: pa.array([], pa.null()) for name in names})
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def where(self, expression: str) -> Dataset:
+        """Return the samples for which a SQL expression over `column_names` is true.
+
+        Nothing is copied, and nothing is read of samples that do not match but the columns of the
+        expression. Raises ConfigError that says what is wrong with the expression.
+        """
+        checked = parse(expression, self.source.column_names)
+        for place in range(len(self.source.names)):
+            shard = self.shard(place)
+            if shard.num_rows:
+                check(checked, shard)
+                break
+        return Dataset(WhereRows(self.view, checked), self.problems)
+
+    def select(self, rows: Sequence[int] | Rows) -> Dataset:
+        """Return the samples at these rows of this dataset, which have to be rising."""
+        picked = np.asarray(rows, np.int64)
+        if len(picked) and (
+            picked[0] < 0 or picked[-1] >= len(self) or (np.diff(picked) < 1).any()
+        ):
+            raise ConfigError(f"select: rows have to rise from 0 to less than {len(self)}")
+        return Dataset(PickedRows(self.view, np.array(self._offsets), picked), self.problems)
+
+    def pieces(
+        self,
+        columns: Sequence[str],
+        *,
+        images: bool = False,
+        embeddings: bool = False,
+        num_rows: int | None = None,
+        places: Sequence[int] | None = None,
+    ) -> Iterator[Piece]:
+        """Yield the samples in order, at most `num_rows` at a time, never across shards.
+
+        `columns` are tabular features and metadata columns; `places` are the shards to read, by
+        default all, in order. Samples whose image is missing are left out.
+        """
+        if num_rows is None:
+            num_rows = IMAGE_PIECE_ROWS if images else PIECE_ROWS
+        for place in range(len(self.source.names)) if places is None else places:
+            rows = self.view.rows(place, self.shard)
+            if rows is not None and not len(rows):
+                continue
+            shard = self.shard(place)
+            for part, table in shard.stream(columns, rows, num_rows):
+                yield from self._piece(place, shard, part, table, images, embeddings)
+
+    def shard(self, place: int) -> Shard:
+        """Return an open shard of the source by its number."""
+        return self._opened(place).shard
+
+    def _piece(
+        self,
+        place: int,
+        shard: Shard,
+        rows: Rows,
+        table: pa.Table,
+        images: bool,
+        embeddings: bool,
+    ) -> Iterator[Piece]:
+        encoded: list[bytes] | None = None
+        if images:
+            found = shard.images(rows)
+            encoded = [image for image in found if image is not None]
+            if len(encoded) < len(found):
+                there = np.array([image is not None for image in found])
+                self._note_missing(shard, rows[~there])
+                rows, table = rows[there], table.filter(pa.array(there))
+                if not encoded:
+                    return
+        image, text = shard.embeddings(rows) if embeddings else (None, None)
+        yield Piece(place, rows, table, encoded, image, text)
+
+    def _note_missing(self, shard: Shard, rows: Rows) -> None:
+        keys = shard.table(["key"]).column("key").take(pa.array(rows)).to_pylist()
+        for row, key in zip(rows.tolist(), keys, strict=True):
+            self.problems.of_row(Problem.NO_IMAGE, shard.name, row, key)
+
+    def _samples(self, names: tuple[str, ...], decode: Decode) -> Iterator[Sample]:
+        tabular = [name for name in names if name in TABULAR]
+        with_image, with_embeddings = "image" in names, EMBEDDED[0] in names
+        for piece in self.pieces(tabular, images=with_image, embeddings=with_embeddings):
+            columns: dict[str, Sequence[Any]] = {
+                name: _values(piece.table.column(name)) for name in tabular
+            }
+            if piece.images is not None:
+                columns["image"] = piece.images
+            if piece.image_embeddings is not None and piece.text_embeddings is not None:
+                columns["image_embedding"] = list(piece.image_embeddings)
+                columns["text_embedding"] = list(piece.text_embeddings)
+            rows = zip(*(columns[name] for name in names), strict=True)
+            if not (with_image and decode):
+                for values in rows:
+                    yield dict(zip(names, values, strict=True))
+                continue
+            for row, values in zip(piece.rows.tolist(), rows, strict=True):
+                sample = dict(zip(names, values, strict=True))
+                image = self._try_decode(piece.place, row, sample["image"])
+                if image is not None:
+                    sample["image"] = image
+                    yield sample
+
+    def _try_decode(self, place: int, row: int, image: bytes) -> Any:
+        try:
+            return _decoded(image)
+        except DataError as error:
+            shard = self.shard(place)
+            key = shard.table(["key"]).column("key")[row].as_py()
+            self.problems.of_row(Problem.IMAGE_BROKEN, shard.name, row, key, str(error))
+            return None
+
+    def _batches(
+        self, size: int, names: tuple[str, ...], decode: Decode
+    ) -> Iterator[dict[str, Any]]:
+        pending: list[dict[str, Any]] = []
+        num_pending = 0
+        for columns, num in self._columns(names, decode, size):
+            start = 0
+            while start < num:
+                end = min(num, start + size - num_pending)
+                pending.append({name: column[start:end] for name, column in columns.items()})
+                num_pending += end - start
+                start = end
+                if num_pending == size:
+                    yield _joined(pending)
+                    pending, num_pending = [], 0
+        if pending:
+            yield _joined(pending)
+
+    def _columns(
+        self, names: tuple[str, ...], decode: Decode, size: int
+    ) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield columns as arrays and lists, and how many samples they are."""
+        tabular = [
+            name for name in names if name == "key" or name not in FEATURES or name in TABULAR
+        ]
+        with_image = "image" in names
+        with_embeddings = any(name in EMBEDDED for name in names)
+        num_rows = min(size, IMAGE_PIECE_ROWS) if with_image else max(size, PIECE_ROWS)
+        pieces = self.pieces(
+            tabular, images=with_image, embeddings=with_embeddings, num_rows=num_rows
+        )
+        for piece in pieces:
+            columns: dict[str, Any] = {}
+            for name in names:
+                if name == "image":
+                    columns[name] = piece.images
+                elif name == "image_embedding":
+                    columns[name] = piece.image_embeddings
+                elif name == "text_embedding":
+                    columns[name] = piece.text_embeddings
+                else:
+                    columns[name] = _column(piece.table.column(name))
+            num = len(piece.rows)
+            if with_image and decode:
+                decoded = [
+                    self._try_decode(piece.place, row, image)
+                    for row, image in zip(piece.rows.tolist(), columns["image"], strict=True)
+                ]
+                columns["image"] = decoded
+                good = [place for place, image in enumerate(decoded) if image is not None]
+                if len(good) < num:
+                    num = len(good)
+                    columns = {name: _some(column, good) for name, column in columns.items()}
+            yield columns, num
+
+    def _need(self, *names: str) -> None:
+        """Raise ConfigError when the source lacks one of these columns."""
+        known = self.column_names
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"{self.source.folder} ({self.source.kind}) has no {name}: "
+                    f"there are {', '.join(known)}"
+                )
+
+    def _opened(self, place: int) -> _Open:
+        if (opened := self._open.get(place)) is not None:
+            self._open.move_to_end(place)
+            return opened
+        opened = _Open(self.source.open(place, self.problems), tuple(self.features))
+        self._open[place] = opened
+        while len(self._open) > 1 and (
+            len(self._open) > OPEN_SHARDS
+            or sum(one.shard.num_bytes for one in self._open.values()) > OPEN_BYTES
+        ):
+            self._open.popitem(last=False)
+        return opened
+
+    def _by_row(self, which: int) -> tuple[int, int]:
+        number = operator.index(which)
+        if number < 0:
+            number += len(self)
+        if number < 0 or not self._extend_offsets(number):
+            raise IndexError(f"row {which}: there are {len(self)} samples")
+        place = bisect_right(self._offsets, number) - 1
+        row = number - self._offsets[place]
+        rows = self.view.rows(place, self.shard)
+        return place, row if rows is None else int(rows[row])
+
+    def _by_key(self, key: str) -> tuple[int, int]:
+        for place in self.source.places_of(key):
+            row = self.shard(place).row_of(key)
+            if row is not None:
+                rows = self.view.rows(place, self.shard)
+                if rows is not None and row not in rows:
+                    break
+                return place, row
+        raise KeyError(key)
+
+    def _extend_offsets(self, number: int | None) -> bool:
+        """Count shards until the one with row `number`, None: all; say whether it is there."""
+        offsets = self._offsets
+        while number is None or offsets[-1] <= number:
+            place = len(offsets) - 1
+            if place == len(self.source.names):
+                return False
+            offsets.append(offsets[-1] + self.view.count(place, self.shard))
+        return True
+
+
+class _Open:
+    """Hold an open shard, and its records for those who ask for single rows."""
+
+    def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
+        self.shard = shard
+        self._names = names
+
+    @cached_property
+    def records(self) -> Records:
+        """Return what single rows are read from; made when the first is asked for."""
+        return Records(self.shard, self._names)
+
+
+def _decoded(image: bytes) -> Any:
+    from webpairs.load.decode import decode_rgb
+
+    return decode_rgb(image)
+
+
+def _values(column: pa.ChunkedArray) -> Sequence[Any]:
+    """Return a feature's values as its dtype says: str, or NumPy's scalars."""
+    if pa.types.is_string(column.type):
+        return column.to_pylist()
+    return list(column.to_numpy())
+
+
+def _column(column: pa.ChunkedArray) -> Any:
+    """Return a column as an array if it is numbers without nulls, else as a list."""
+    plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    return column.to_numpy() if plain and not column.null_count else column.to_pylist()
+
+
+def _some(column: Any, places: list[int]) -> Any:
+    return column[places] if isinstance(column, np.ndarray) else [column[p] for p in places]
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    joined: dict[str, Any] = {}
+    for name in parts[0]:
+        columns = [part[name] for part in parts]
+        if all(isinstance(column, np.ndarray) for column in columns):
+            joined[name] = np.concatenate(columns)
+        else:
+            joined[name] = [one for column in columns for one in column]
+    return joined

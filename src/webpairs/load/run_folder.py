@@ -1,0 +1,167 @@
+"""Read run folders: what `webpairs build` wrote, and the column files that were added later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from webpairs.load.problems import Problem, Problems
+from webpairs.load.source import (
+    Embeddings,
+    EmptyShard,
+    Rows,
+    Shard,
+    Source,
+    align,
+    open_embeddings,
+    pick,
+)
+from webpairs.load.tar import TarImages
+from webpairs.schema import METADATA
+from webpairs.shard import ShardFiles
+
+COLUMNS: Final = "columns"
+"""Folder of the column files: `columns/NAME/SHARD.parquet` has `key` and further columns."""
+
+
+class RunFolder(Source):
+    """List the committed shards of a run folder."""
+
+    kind = "run folder"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names = tuple(sorted(path.stem for path in (folder / "stats").glob("[0-9]*.json")))
+        added = sorted((folder / COLUMNS).glob("*")) if (folder / COLUMNS).is_dir() else []
+        self.column_files = tuple(path.name for path in added if path.is_dir())
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Say whether any shard has a tar: one in which nothing was kept has none."""
+        return any(ShardFiles.of(self.folder, name).tar.exists() for name in self.names)
+
+    @cached_property
+    def embedding_size(self) -> int | None:
+        """Return the width of the first shard's embeddings."""
+        for name in self.names:
+            if (path := ShardFiles.of(self.folder, name).image_embeddings).exists():
+                return int(np.load(path, mmap_mode="r").shape[1])
+        return None
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Return the columns of the first shard's metadata, then those of its column files."""
+        for name in self.names:
+            files = ShardFiles.of(self.folder, name)
+            if files.metadata.exists():
+                own = pq.read_schema(files.metadata).names
+                return tuple(dict.fromkeys((*own, *self._added(name))))
+        return tuple(column.name for column in METADATA)
+
+    def num_rows(self, place: int) -> int:
+        """Return how many samples the stats of a shard say it has."""
+        stats = orjson.loads(ShardFiles.of(self.folder, self.names[place]).stats.read_bytes())
+        return int(stats.get("samples", 0))
+
+    def open(self, place: int, problems: Problems) -> Shard:
+        """Open a shard's files."""
+        name = self.names[place]
+        files = ShardFiles.of(self.folder, name)
+        if not files.metadata.exists():
+            if num := self.num_rows(place):
+                problems.of_shard(Problem.SHARD_UNREADABLE, name, f"{num} samples, no metadata")
+            return EmptyShard(name, self.column_names)
+        try:
+            shard = RunShard(files, name, self._added(name), problems)
+        except (OSError, pa.ArrowException) as error:
+            problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
+            return EmptyShard(name, self.column_names)
+        if shard.num_rows != (num := self.num_rows(place)):
+            detail = f"{num} in stats, {shard.num_rows} in metadata"
+            problems.of_shard(Problem.COUNT_WRONG, name, detail)
+        return shard
+
+    def places_of(self, key: str) -> Iterable[int]:
+        """Return the shard whose name the key begins with."""
+        return [place for place, name in enumerate(self.names) if key.startswith(name)]
+
+    def _added(self, name: str) -> dict[str, Path]:
+        """Return the columns that column files add to a shard, and the file each is in."""
+        added: dict[str, Path] = {}
+        for folder in self.column_files:
+            path = self.folder / COLUMNS / folder / f"{name}.parquet"
+            if path.exists():
+                columns = (column for column in pq.read_schema(path).names if column != "key")
+                added |= dict.fromkeys(columns, path)
+        return added
+
+
+class RunShard(Shard):
+    """Read one committed shard: rows of all its files are in the same order."""
+
+    def __init__(
+        self, files: ShardFiles, name: str, added: dict[str, Path], problems: Problems
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self._files = files
+        self._added = added
+        self._problems = problems
+        with pq.ParquetFile(files.metadata) as file:
+            self._footer = file.metadata
+            own = file.schema_arrow.names
+        self.num_rows = self._footer.num_rows
+        self.column_names = tuple(dict.fromkeys((*own, *added)))
+        self._own = frozenset(own)
+
+    def read(self, raw_names: Sequence[str]) -> pa.Table:
+        """Read columns of the metadata, and of column files by key."""
+        own = [name for name in raw_names if name in self._own]
+        with pq.ParquetFile(
+            self._files.metadata, metadata=self._footer, memory_map=True, pre_buffer=False
+        ) as file:
+            table = file.read(own, use_threads=False)
+        added = [name for name in raw_names if name not in self._own]
+        for path in dict.fromkeys(self._added.get(name) for name in added):
+            names = [name for name in added if self._added.get(name) == path]
+            for name, column in zip(names, self._read_added(path, names), strict=True):
+                table = table.append_column(name, column)
+        return table.select(list(raw_names))
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Cut images out of the tar."""
+        return self._images.images(rows)
+
+    def image(self, row: int) -> bytes | None:
+        """Cut one image out of the tar."""
+        return self._images.image(row)
+
+    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings]:
+        """Return rows of the two `.npy` files."""
+        image, text = self._embeddings
+        return pick(image, rows), pick(text, rows)
+
+    @cached_property
+    def _images(self) -> TarImages:
+        keys = self.table(["key"]).column("key").combine_chunks()
+        files = self._files
+        return TarImages(files.tar, keys, self.name, self._problems, files.index)
+
+    @cached_property
+    def _embeddings(self) -> tuple[Embeddings, Embeddings]:
+        return open_embeddings(self._files.image_embeddings, self._files.text_embeddings)
+
+    def _read_added(self, path: Path | None, names: Sequence[str]) -> list[pa.ChunkedArray]:
+        if path is None:  # a column file that other shards have
+            return [pa.chunked_array([pa.nulls(self.num_rows)]) for _ in names]
+        with pq.ParquetFile(path) as file:
+            there = file.read(["key", *names], use_threads=False)
+        keys = self.table(["key"]).column("key").combine_chunks()
+        return align(keys, there.select(["key", *names])).columns

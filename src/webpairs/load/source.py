@@ -1,0 +1,197 @@
+"""What every source of samples looks like from inside: shards whose rows are aligned.
+
+    recognise(folder) -> Source          which kind it is, by content
+    source.names                         its shards, in order; `len(source.names)` of them
+    source.num_rows(place)               rows of a shard, from stats or footers
+    source.open(place, problems)         -> Shard: what was found wrong goes into `problems`
+    shard.table(names)                   features under the page's names, other columns under their
+                                         own, all rows; `key` is unique in the dataset
+    shard.stream(names, rows, num_rows)  the same in pieces: (rows, table)
+    shard.images(rows)                   encoded bytes, None where there is none
+    shard.embeddings(rows)               ((n, d), (n, d)) float16 of image and text, memory-mapped
+
+Row i of a table, of the images and of the embeddings is the same sample. A shard that cannot be
+read has no rows. `Dataset` opens shards when they are needed and keeps the last ones open.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from webpairs.load.features import TABULAR, feature_array, one_array, raw_name, raw_needed
+from webpairs.load.problems import Problems
+
+pc: Any = pyarrow.compute  # its functions are made at run time
+
+Rows = npt.NDArray[np.int64]
+Embeddings = npt.NDArray[np.float16]
+
+PIECE_ROWS: Final = 4_096
+
+
+class Shard(ABC):
+    """Read one open shard; `column_names` are the source's own, `key` always among them."""
+
+    name: str
+    num_rows: int
+    column_names: tuple[str, ...]
+
+    def __init__(self) -> None:
+        self._columns: dict[tuple[str, bool], pa.Array] = {}
+        self._rows_of_keys: dict[str, int] | None = None
+
+    @abstractmethod
+    def read(self, raw_names: Sequence[str]) -> pa.Table:
+        """Return these of the source's own columns, all rows."""
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Return the encoded images of `rows`, None where there is none."""
+        raise NotImplementedError(f"{self.name} has no images")
+
+    def image(self, row: int) -> bytes | None:
+        """Return the encoded image of one row."""
+        return self.images(np.array([row]))[0]
+
+    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings]:
+        """Return image and text embeddings of `rows`, both (n, d) float16."""
+        raise NotImplementedError(f"{self.name} has no embeddings")
+
+    def table(self, names: Iterable[str], *, label_names: bool = False) -> pa.Table:
+        """Return columns of all rows; they stay in memory as long as the shard is open.
+
+        With `label_names` nsfw is the label's name instead of its index.
+        """
+        wanted = dict.fromkeys(names)
+        missing = [name for name in wanted if (name, label_names) not in self._columns]
+        if missing:
+            raw = self.read(raw_needed(missing, self.column_names))
+            for name in missing:
+                if name in TABULAR:
+                    there = raw_name(name, self.column_names)
+                    column = None if there is None else raw.column(there)
+                    array = feature_array(name, column, self.num_rows, label_names=label_names)
+                else:
+                    array = one_array(raw.column(name))
+                self._columns[name, label_names] = array
+        return pa.table({name: self._columns[name, label_names] for name in wanted})
+
+    def stream(
+        self, names: Sequence[str], rows: Rows | None, num_rows: int, *, label_names: bool = False
+    ) -> Iterator[tuple[Rows, pa.Table]]:
+        """Yield `rows` (rising; None: all) and their columns, at most `num_rows` at a time."""
+        table = self.table(names, label_names=label_names)
+        chosen = np.arange(self.num_rows) if rows is None else rows
+        for start in range(0, len(chosen), num_rows):
+            part = chosen[start : start + num_rows]
+            yield part, take(table, part)
+
+    def row_of(self, key: str) -> int | None:
+        """Return the row that has this key."""
+        if self._rows_of_keys is None:
+            keys = self.table(["key"]).column("key").to_pylist()
+            self._rows_of_keys = {key: row for row, key in enumerate(keys)}
+        return self._rows_of_keys.get(key)
+
+    @property
+    def num_bytes(self) -> int:
+        """Return how much memory its columns take."""
+        size = sum(column.nbytes for column in self._columns.values())
+        return size + (0 if self._rows_of_keys is None else 150 * self.num_rows)
+
+
+class Source(ABC):
+    """List the shards of a dataset and open them; pickles as paths and names."""
+
+    kind: str
+    """What it was recognised as, for people."""
+    folder: Path
+    names: tuple[str, ...]
+
+    @cached_property
+    @abstractmethod
+    def column_names(self) -> tuple[str, ...]:
+        """Return the source's own columns: those of its first shard that has any."""
+
+    @cached_property
+    @abstractmethod
+    def has_images(self) -> bool:
+        """Say whether its samples have images."""
+
+    @cached_property
+    @abstractmethod
+    def embedding_size(self) -> int | None:
+        """Return how many numbers an embedding has; None without embeddings."""
+
+    @abstractmethod
+    def num_rows(self, place: int) -> int:
+        """Return how many rows shard `place` has, without reading them."""
+
+    @abstractmethod
+    def open(self, place: int, problems: Problems) -> Shard:
+        """Open shard `place`; one that cannot be read has no rows, and is in `problems`."""
+
+    @abstractmethod
+    def places_of(self, key: str) -> Iterable[int]:
+        """Return the shards that may have a sample of this key."""
+
+
+class EmptyShard(Shard):
+    """Stand for a shard that cannot be read."""
+
+    def __init__(self, name: str, column_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.name = name
+        self.num_rows = 0
+        self.column_names = column_names
+
+    def read(self, raw_names: Sequence[str]) -> pa.Table:
+        """Return no rows."""
+        return pa.table({name: pa.array([], pa.null()) for name in raw_names})
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Return no images."""
+        return []
+
+
+def take(table: pa.Table, rows: Rows) -> pa.Table:
+    """Return rising `rows` of a table: a view when they are neighbours."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return table.slice(int(rows[0]), len(rows))
+    return table.take(pa.array(rows))
+
+
+def open_embeddings(image: Path, text: Path) -> tuple[Embeddings, Embeddings]:
+    """Map the `.npy` files of image and text embeddings, both (n, d).
+
+    Raises OSError or ValueError when they cannot be read.
+    """
+    both = [np.load(path, mmap_mode="r").view(np.ndarray) for path in (image, text)]
+    return both[0], both[1]
+
+
+def pick(embeddings: Embeddings, rows: Rows) -> Embeddings:
+    """Return rising `rows` as float16: a view of the file when they are neighbours."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
+        return embeddings[rows[0] : rows[-1] + 1].astype(np.float16, copy=False)
+    return embeddings[rows].astype(np.float16, copy=False)
+
+
+def align(keys: pa.Array, table: pa.Table) -> pa.Table:
+    """Return the rows of `table`, which has a column `key`, in the order of `keys`.
+
+    Keys that it lacks have nulls; of keys that it has twice, the first row counts.
+    """
+    theirs = one_array(table.column("key"))
+    rest = table.drop_columns(["key"])
+    if theirs.type == keys.type and theirs.equals(keys):
+        return rest
+    return rest.take(pc.index_in(keys, value_set=theirs.cast(keys.type)))

@@ -1,0 +1,284 @@
+"""Read samples from tars that are memory-mapped, looking at as little of them as possible."""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from webpairs.load.problems import Problem, Problems
+from webpairs.load.source import Rows
+
+BLOCK: Final = 512
+IMAGE_EXTENSIONS: Final = frozenset(
+    ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jxl", "jp2")
+)
+"""A member is an image by its extension, never for want of another meaning."""
+
+# Places within a header block: POSIX.1-1988 (ustar).
+_SIZE: Final = slice(124, 136)
+_OCTAL_SIZE: Final = slice(124, 135)  # a zero byte follows its digits
+_CHECKSUM: Final = slice(148, 156)
+_MAGIC: Final = slice(257, 262)
+_PREFIX: Final = slice(345, 500)
+_ZEROS: Final = bytes(BLOCK)
+_REGULAR: Final = b"0\0"
+_SIZE_PLACES: Final = np.arange(_OCTAL_SIZE.start, _OCTAL_SIZE.stop)
+_OCTAL: Final = 8 ** np.arange(len(_SIZE_PLACES) - 1, -1, -1, dtype=np.int64)
+
+
+class MappedTar:
+    """Hold a tar as memory that the system reads in as it is touched."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            # An empty file cannot be mapped.
+            self.data: mmap.mmap | bytes = (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+            )
+        self.bytes = np.frombuffer(self.data, np.uint8)
+
+    def ranges(self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[bytes]:
+        """Return the bytes from each start to each end."""
+        data = self.data
+        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
+
+class TarImages:
+    """Find the images of a shard's rows in its tar, by their keys.
+
+    With an index of our own making (`NNNNN.tar.idx`: n + 1 u64, where each sample starts, its
+    image first) only the headers of the images asked for are read, and the names in them are
+    compared with the keys. Where that fails, and without an index, all headers are read once.
+    """
+
+    def __init__(
+        self, path: Path, keys: pa.StringArray, shard: str, problems: Problems, index: Path | None
+    ) -> None:
+        """`keys` are the names of the samples in the tar, in the order of the rows."""
+        self._tar = MappedTar(path)
+        self._keys = keys
+        self._shard = shard
+        self._problems = problems
+        self._starts: npt.NDArray[np.int64] | None = None
+        self._names = _fixed_width(keys)
+        if index is not None and self._names is not None:
+            self._starts = self._read_index(index)
+            if self._starts is None:
+                problems.of_shard(Problem.INDEX_WRONG, shard, str(index))
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Return the images of `rows`, None where there is none."""
+        if self._starts is not None:
+            if (found := self._by_index(self._starts, rows)) is not None:
+                return found
+            self._give_up_index()
+        firsts, ends = self._extents
+        images: list[bytes | None] = [*self._tar.ranges(firsts[rows], ends[rows])]
+        for place in np.flatnonzero(ends[rows] < 0).tolist():
+            images[place] = None
+        return images
+
+    def image(self, row: int) -> bytes | None:
+        """Return one image, much faster than `images` does."""
+        data = self._tar.data
+        if self._starts is None:
+            firsts, ends = self._extents
+            return data[firsts[row] : ends[row]] if ends[row] >= 0 else None
+        start, stop = self._starts[row : row + 2].tolist()
+        header = data[start : start + BLOCK]
+        try:
+            size = int(header[_OCTAL_SIZE], 8) if header.startswith(self._dotted[row]) else -1
+        except ValueError:
+            size = -1
+        first = start + BLOCK
+        if size < 0 or first + size > stop:
+            self._give_up_index()
+            return self.image(row)
+        return data[first : first + size]
+
+    def _read_index(self, path: Path) -> npt.NDArray[np.int64] | None:
+        """Return where samples start and the last one ends, None when that cannot be so."""
+        try:
+            starts = np.fromfile(path, "<u8").astype(np.int64)
+        except OSError:
+            return None
+        if len(starts) != len(self._keys) + 1 or starts[0] < 0 or starts[-1] > len(self._tar.data):
+            return None
+        return starts if bool((np.diff(starts) >= 2 * BLOCK).all()) else None
+
+    def _by_index(self, starts: npt.NDArray[np.int64], rows: Rows) -> list[bytes | None] | None:
+        """Return images as the index says, None when their headers do not confirm it."""
+        assert self._names is not None
+        begin = starts[rows]
+        names = self._names[rows]
+        width = names.shape[1]
+        # A gather of names and sizes: no header is copied, none looked at twice.
+        found = self._tar.bytes[begin[:, None] + np.arange(width)]
+        digits = self._tar.bytes[begin[:, None] + _SIZE_PLACES].astype(np.int64) - ord("0")
+        first = begin + BLOCK
+        end = first + digits @ _OCTAL
+        agrees = (found == names).all() and ((digits >= 0) & (digits < 8)).all()
+        if not agrees or (end > starts[rows + 1]).any():
+            return None
+        return [*self._tar.ranges(first, end)]
+
+    def _give_up_index(self) -> None:
+        detail = "it does not lead to the samples that metadata has"
+        self._problems.of_shard(Problem.INDEX_WRONG, self._shard, detail)
+        self._starts = None
+
+    @cached_property
+    def _dotted(self) -> list[bytes]:
+        return [f"{key}.".encode() for key in self._keys.to_pylist()]
+
+    @cached_property
+    def _extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where the image of each row starts and ends, by reading all headers; -1: none."""
+        members = list_members(self._tar)
+        if members.broken is not None:
+            self._problems.of_shard(Problem.TAR_BROKEN, self._shard, members.broken)
+        if members.num_repeated:
+            self._problems.of_shard(
+                Problem.KEY_REPEATED, self._shard, "in the tar", members.num_repeated
+            )
+        firsts = np.zeros(len(self._keys), np.int64)
+        ends = np.full(len(self._keys), -1, np.int64)
+        num_found = 0
+        for row, key in enumerate(self._keys.to_pylist()):
+            if (image := members.image(key)) is not None:
+                firsts[row], ends[row] = image.start, image.end
+                num_found += 1
+        num_images = sum(1 for key in members.by_key if members.image(key) is not None)
+        if num_images > num_found:
+            self._problems.of_shard(
+                Problem.NO_ROW, self._shard, "images without a row", num_images - num_found
+            )
+        return firsts, ends
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Say where a member's bytes are; the extension has no dot and is in lower case."""
+
+    extension: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Hold the members of a tar by key, and what was wrong with it."""
+
+    by_key: dict[str, dict[str, Member]]
+    num_repeated: int
+    broken: str | None
+
+    def image(self, key: str) -> Member | None:
+        """Return the image of a sample: its first member that is one."""
+        members = self.by_key.get(key, {})
+        return next((one for name, one in members.items() if name in IMAGE_EXTENSIONS), None)
+
+
+def list_members(tar: MappedTar) -> Members:
+    """Read every header of a tar of any dialect (v7, ustar, GNU, pax), as far as it goes.
+
+    A sample's members may stand anywhere. The key is the name up to the first dot of its last
+    part, as in WebDataset; of a member that is there twice the first counts.
+    """
+    data = tar.data
+    total = len(data)
+    by_key: dict[str, dict[str, Member]] = {}
+    num_repeated = 0
+    long_name: bytes | None = None
+    long_size: int | None = None
+    position = 0
+    while position + BLOCK <= total:
+        block = data[position : position + BLOCK]
+        if block[0] == 0 and block == _ZEROS:
+            break
+        size = _number(block[_SIZE])
+        if size is None or (block[_MAGIC] != b"ustar" and not _checksum_agrees(block)):
+            return Members(by_key, num_repeated, f"no header at byte {position}")
+        kind = block[156]
+        start = position + BLOCK
+        if kind in _REGULAR and long_size is not None:
+            size = long_size
+        end = start + size
+        if end > total:
+            return Members(by_key, num_repeated, f"the member at byte {position} has no end")
+        if kind == ord("L"):
+            long_name = data[start:end].rstrip(b"\0")
+        elif kind == ord("x"):
+            fields = _pax(data[start:end])
+            long_name = fields.get(b"path", long_name)
+            long_size = int(fields[b"size"]) if fields.get(b"size", b"").isdigit() else long_size
+        else:
+            if kind in _REGULAR:
+                name = block[:100].split(b"\0", 1)[0] if long_name is None else long_name
+                if long_name is None and block[345] and block[_MAGIC] == b"ustar":
+                    name = block[_PREFIX].split(b"\0", 1)[0] + b"/" + name
+                key, extension = _split(name)
+                members = by_key.setdefault(key, {})
+                if extension in members:
+                    num_repeated += 1
+                else:
+                    members[extension] = Member(extension, start, end)
+            long_name = long_size = None
+        position = end + -end % BLOCK
+    else:
+        # Without its two blocks of zeros a tar was cut, be it between two members.
+        return Members(by_key, num_repeated, "it has no end mark")
+    return Members(by_key, num_repeated, None)
+
+
+def _split(name: bytes) -> tuple[str, str]:
+    folder, slash, last = name.decode(errors="replace").rpartition("/")
+    stem, _, extension = last.partition(".")
+    prefix = folder.removeprefix(".").removeprefix("/")
+    return f"{prefix}{slash if prefix else ''}{stem}", extension.lower()
+
+
+def _number(field: bytes) -> int | None:
+    if field[0] & 0x80:  # GNU: base 256
+        return int.from_bytes(field[1:])
+    text = field.split(b"\0", 1)[0].strip()
+    try:
+        return int(text, 8) if text else 0
+    except ValueError:
+        return None
+
+
+def _checksum_agrees(block: bytes) -> bool:
+    return _number(block[_CHECKSUM]) == sum(block) - sum(block[_CHECKSUM]) + 8 * ord(" ")
+
+
+def _pax(data: bytes) -> dict[bytes, bytes]:
+    """Return the fields of a pax header: lines of `LENGTH NAME=VALUE`."""
+    fields: dict[bytes, bytes] = {}
+    while data:
+        length, _, rest = data.partition(b" ")
+        if not length.isdigit() or int(length) <= len(length) + 1:
+            break
+        name, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        fields[name] = value
+        data = data[int(length) :]
+    return fields
+
+
+def _fixed_width(keys: pa.StringArray) -> npt.NDArray[np.uint8] | None:
+    """Return keys of one width, each with the dot that follows it in a tar, as (n, width + 1)."""
+    lengths = {len(key) for key in keys.slice(0, 1).to_pylist()}
+    dotted = b"".join(f"{key}.".encode() for key in keys.to_pylist())
+    width = next(iter(lengths), 0) + 1
+    if len(dotted) != width * len(keys) or width > _SIZE.start:
+        return None
+    return np.frombuffer(dotted, np.uint8).reshape(-1, width)
