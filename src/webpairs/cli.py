@@ -353,6 +353,55 @@ def build_verb(
     print_build_result(build_dataset(options, _progress()))
 
 
+@app.command("retry")
+def retry_verb(
+    folder: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR", help="A dataset built with --images web.", show_default=False
+        ),
+    ],
+    reasons: Annotated[
+        str | None,
+        typer.Option(
+            "--reasons",
+            metavar="LIST",
+            help="Drop reasons to try again, with commas. (default: those that pass: dns, connect, "
+            "timeout, too_slow, http_429, http_5xx, protocol)",
+            show_default=False,
+        ),
+    ] = None,
+    per_host: PerHost = 4,
+    per_host_rate: PerHostRate = 8.0,
+    connections: Connections = 256,
+    timeout: Timeout = 60.0,
+    retries: Retries = 2,
+    allow_network: AllowNetwork = None,
+    contact: Contact = None,
+    workers: Workers = None,
+    max_memory: MaxMemory = "4GB",
+) -> None:
+    """Try dropped candidates of a dataset again; what is had joins it in new shards."""
+    from webpairs.console import print_build_result
+    from webpairs.options import RETRY_REASONS, RetryOptions, parse_bytes
+    from webpairs.run import retry_dataset
+
+    options = RetryOptions(
+        out=folder,
+        reasons=RETRY_REASONS if reasons is None else _list(reasons) or (),
+        per_host=per_host,
+        per_host_rate=per_host_rate,
+        connections=connections,
+        timeout_s=timeout,
+        retries=retries,
+        allow_network=tuple(allow_network or ()),
+        contact=contact,
+        workers=workers,
+        max_memory_bytes=parse_bytes(max_memory),
+    )
+    print_build_result(retry_dataset(options, _progress()))
+
+
 @app.command("extract")
 def extract_verb(
     inputs: Inputs,
@@ -402,13 +451,40 @@ def demo_verb(
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Folder to write to.")
     ] = "webpairs-demo",
+    images: Annotated[
+        str,
+        typer.Option(
+            "--images",
+            metavar="web|archive",
+            help="web fetches the little web from a server on this machine; archive takes its "
+            "pictures out of the crawl files.",
+        ),
+    ] = "web",
+    hostile: Annotated[
+        bool,
+        typer.Option(
+            "--hostile",
+            help="Meet a server that does all that servers must not do instead, and say what came "
+            "of each behaviour.",
+        ),
+    ] = False,
     workers: Workers = None,
 ) -> None:
-    """Draw a little web, make crawl files of it, build from them, say how well it went."""
-    from webpairs.console import print_demo_result
+    """Draw a little web, build a dataset from it, say how well it went."""
+    from webpairs.console import print_demo_result, print_hostile_check
+
+    if hostile:
+        from webpairs.demo.hostile_check import check_hostile
+
+        check = check_hostile(Path(out) / "hostile", workers=workers, progress=_progress())
+        print_hostile_check(check)
+        if not check.passed:
+            raise typer.Exit(1)
+        return
     from webpairs.demo.run import run_demo
 
-    print_demo_result(run_demo(Path(out), workers=workers, progress=_progress()))
+    result = run_demo(Path(out), images=images, workers=workers, progress=_progress())
+    print_demo_result(result)
 
 
 class _Stopped(BaseException):

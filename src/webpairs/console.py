@@ -12,6 +12,7 @@ from webpairs.funnel import funnel_table
 
 if TYPE_CHECKING:
     from webpairs.curate.placeholders import PlaceholderReport
+    from webpairs.demo.hostile_check import HostileCheck
     from webpairs.demo.run import DemoResult
     from webpairs.run import BuildResult, ExtractResult
     from webpairs.status import Status
@@ -25,6 +26,8 @@ def print_build_result(result: BuildResult) -> None:
     console = _console()
     _print_warnings(console, result.warnings)
     console.print(funnel_table(result.funnel))
+    if result.placeholders is not None:
+        print_placeholders(result.placeholders)
     if result.funnel.found == 0:
         _say(console, "\nno candidates: the inputs hold no image with a text that the rules keep")
     _say(console, f"\ndataset: {result.out}")
@@ -110,6 +113,21 @@ def print_demo_result(result: DemoResult) -> None:
     _say(console, "\nnext:")
     for line in result.next_lines:
         _say(console, f"  {line}")
+
+
+def print_hostile_check(check: HostileCheck) -> None:
+    """Print each behaviour that was not met as it must be, and how many were."""
+    console = _console()
+    for one in check.meetings:
+        if not one.agrees:
+            _say(console, f"{one.name}: {one.found} instead of {one.expected}")
+    if check.num_trapped:
+        _say(console, f"{check.num_trapped} connections were made to an address that is forbidden")
+    _say(
+        console,
+        f"{check.num_agreeing} of {len(check.meetings)} behaviours of the hostile web came to the "
+        f"end they must (docs/hostile.md has them all)\n\ndataset: {check.out}",
+    )
 
 
 def _console() -> Console:

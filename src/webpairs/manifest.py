@@ -40,9 +40,16 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 
 def new_manifest(
-    verb: str, options: Mapping[str, Any], inputs: Sequence[Input], model: Mapping[str, Any] | None
+    verb: str,
+    options: Mapping[str, Any],
+    inputs: Sequence[Input],
+    model: Mapping[str, Any] | None,
+    given_columns: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
-    """Return the manifest of a run that is about to start."""
+    """Return the manifest of a run that is about to start.
+
+    `given_columns` are the names and types of what tables hold beside the columns known here.
+    """
     return {
         "format": FORMAT,
         "verb": verb,
@@ -51,6 +58,7 @@ def new_manifest(
         "options": dict(options),
         "model": None if model is None else dict(model),
         "inputs": [asdict(one) for one in inputs],
+        "given_columns": [list(column) for column in given_columns],
         "versions": {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),

@@ -6,8 +6,8 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from webpairs.errors import ConfigError
@@ -158,6 +158,36 @@ class BuildOptions:
             "seed": self.seed,
         }
         return options
+
+
+RETRY_REASONS: Final = ("dns", "connect", "timeout", "too_slow", "http_429", "http_5xx", "protocol")
+"""What passes, as a rule: tried again unless other reasons are named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryOptions:
+    """Hold what `webpairs retry` was asked for; fields as in `BuildOptions`.
+
+    What decides on the dataset's rows is as in its build.
+    """
+
+    out: str
+    reasons: tuple[str, ...] = RETRY_REASONS
+    per_host: int = 4
+    per_host_rate: float = 8.0
+    connections: int = 256
+    timeout_s: float = 60.0
+    retries: int = 2
+    allow_network: tuple[str, ...] = ()
+    contact: str | None = None
+    workers: int | None = None
+    max_memory_bytes: int = 4_000_000_000
+
+    def build_options(self, built_with: Mapping[str, Any]) -> BuildOptions:
+        """Lay these over the options of the build; raise ConfigError as `BuildOptions` does."""
+        mine = {field.name: getattr(self, field.name) for field in fields(self)}
+        del mine["reasons"]
+        return BuildOptions(**{**built_with, **mine})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,30 +7,21 @@ any kind of stop, goes on where the run was.
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
-import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
-import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from webpairs.archive_join import join_archive
 from webpairs.build import BuildUnit, build_shard
 from webpairs.clip.model import Model, describe_model, load_model
-from webpairs.clip.preprocess import square
-from webpairs.cut import Cut
+from webpairs.coordinator import CoordinatorLink
+from webpairs.cut import Cut, ShardPlan
 from webpairs.dedupe import (
     DedupeRules,
     DedupeStats,
@@ -40,14 +31,14 @@ from webpairs.dedupe import (
     plan_dedupe,
     write_opt_outs,
 )
-from webpairs.engine.link import Link, Preprocess
+from webpairs.engine.link import Link
 from webpairs.engine.local import run_units
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.table import given_columns
 from webpairs.extract.table_columns import TableColumns
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
-from webpairs.files import is_leftover, remove_leftovers, write_json
+from webpairs.files import remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs, told_of_reads
@@ -57,30 +48,31 @@ from webpairs.options import (
     TABLE_SHARD_SIZE,
     BuildOptions,
     ExtractOptions,
+    RetryOptions,
     resolve_workers,
 )
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.recipes import Recipe
+from webpairs.retry import (
+    finish_retry,
+    parse_reasons,
+    plan_retry,
+    read_retryable,
+    retry_options,
+)
+from webpairs.run_folder import checked_out, explained, locked
 from webpairs.shard import GivenColumns, Keys, ShardFiles
 
 if TYPE_CHECKING:
+    from webpairs.curate.placeholders import PlaceholderReport
     from webpairs.obtain.dns import Resolver
-    from webpairs.obtain.service import FetchClient, FetchService
-    from webpairs.obtain.web import Outcome
 
 SHARDS_A_WORKER: Final = 3
 """Shards that a worker has under way when images come from the web: while one waits for a slow
 host the others go on."""
+IMAGES_SUFFIX: Final = ".images.parquet"
 BYTES_A_ROW: Final = 1_500
 """A candidate waiting in extract's columns, with its index row."""
-_MENDABLE: Final = frozenset(
-    (errno.EACCES, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EROFS)
-)
-"""What a machine may refuse in the middle of a run and its user can mend."""
-IMAGES_SUFFIX: Final = ".images.parquet"
-RUN_FOLDER: Final = frozenset(
-    (".lock", "manifest.json", "candidates", "drops", "embeddings", "images", "metadata", "stats")
-) | {"work"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +82,8 @@ class BuildResult:
     out: Path
     funnel: Funnel
     warnings: tuple[str, ...]
+    placeholders: PlaceholderReport | None = None
+    """None when nothing was left to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,69 +94,6 @@ class ExtractResult:
     funnel: Funnel
     candidates: tuple[Path, ...]
     warnings: tuple[str, ...]
-
-
-class CoordinatorLink:
-    """Serve the run's one model, its one fetcher and its progress to the units, in whichever
-    process they run."""
-
-    def __init__(
-        self,
-        progress: RunProgress,
-        model: Model | None = None,
-        fetcher: FetchService | None = None,
-    ) -> None:
-        self._progress = progress
-        self._model = model
-        self._fetcher = fetcher
-        self._client: FetchClient | None = None
-        self._lock = threading.Lock()
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """Return the model's preprocessing; stages without a model never ask."""
-        if self._model is None:
-            return _no_model
-        return partial(square, preprocessing=self._model.preprocessing)
-
-    def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed with the run's model."""
-        assert self._model is not None
-        with self._lock:
-            return self._model.embed_images(batch)
-
-    def embed_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Embed with the run's model."""
-        assert self._model is not None
-        with self._lock:
-            return self._model.embed_texts(texts)
-
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
-        """Fetch with the run's fetcher, for a unit in this process."""
-        from webpairs.obtain.service import FetchClient
-
-        with self._lock:
-            if self._client is None:
-                self._client = FetchClient(self.fetch_socket())
-        return self._client.fetch(urls, deadline_s)
-
-    def fetch_socket(self) -> socket.socket:
-        """Return a new socket to the run's fetcher; in a stage without one, one that is shut."""
-        if self._fetcher is not None:
-            return self._fetcher.connect()
-        ours, theirs = socket.socketpair()
-        ours.close()
-        return theirs
-
-    def stop_fetching(self) -> None:
-        """End every `fetch` of this process with RunError."""
-        if self._client is not None:
-            self._client.close()
-
-    def report(self, counts: Mapping[str, float]) -> None:
-        """Pass counts on to the progress shown."""
-        with self._lock:
-            self._progress.add(counts)
 
 
 def build_dataset(
@@ -182,15 +113,14 @@ def build_dataset(
     recipe = options.resolved_recipe()
     inputs = find_inputs(options.inputs)
     _check_images(options, inputs)
-    if options.shard_size is None:
-        only_tables = all(one.kind == "table" for one in inputs)
-        shard_size = TABLE_SHARD_SIZE if only_tables else CRAWL_SHARD_SIZE
-        options = replace(options, shard_size=shard_size)
+    only_tables = all(one.kind == "table" for one in inputs)
+    shard_size = options.shard_size or (TABLE_SHARD_SIZE if only_tables else CRAWL_SHARD_SIZE)
+    options = replace(options, shard_size=shard_size)
     rules = _extract_rules(recipe, options)
     given = given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
     threshold = _threshold(recipe, options.threshold) if options.scores else None
-    out = _checked_out(options.out, options.inputs)
-    with _explained(out), _locked(out):
+    out = checked_out(options.out, options.inputs)
+    with explained(out), locked(out):
         model = load_model(recipe.model, progress=True) if options.scores else None
         manifest = start_or_resume(
             out,
@@ -200,8 +130,10 @@ def build_dataset(
                 options.dataset_options() | {"threshold": threshold},
                 inputs,
                 None if model is None else _model_facts(model, threshold),
+                given,
             ),
         )
+        placeholders = None
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
         if manifest["finished"] is None:
             remove_leftovers(out)
@@ -209,13 +141,62 @@ def build_dataset(
             folder = run.work / "candidates"
             run.extract(inputs, rules, archive=archive, folder=folder)
             cut = run.dedupe(options)
-            run.build_shards(options, inputs, given, model, threshold, cut, resolver)
+            keys = Keys.for_dataset(len(cut.shards), shard_size)
+            paths = tuple((one.name, one.path) for one in inputs if one.kind == "warc")
+            source = paths if archive else None
+            run.build_shards(options, keys, cut.shards, source, given, model, threshold, resolver)
             remove_leftovers(out)  # of workers that the system killed on the way
+            placeholders = run.count_texts()
             finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
         else:
             progress.say(f"{out} was finished before: nothing left to do")
         shutil.rmtree(run.work, ignore_errors=True)
-        return BuildResult(out, read_funnel(out), run.warnings())
+        return BuildResult(out, read_funnel(out), run.warnings(), placeholders)
+
+
+def retry_dataset(
+    options: RetryOptions,
+    progress: RunProgress | None = None,
+    *,
+    resolver: Resolver | None = None,
+) -> BuildResult:
+    """Try dropped candidates of a finished dataset again, in new shards beside those it has.
+
+    A candidate's later outcome supersedes the earlier one in every count. Stopped at any instant
+    and called again with the same reasons, it goes on. Raises as `build_dataset` does.
+    """
+    progress = progress or RunProgress(quiet=True)
+    reasons = parse_reasons(options.reasons)
+    out = Path(options.out)
+    manifest = read_retryable(out)
+    build = options.build_options(retry_options(manifest))
+    with explained(out), locked(out):
+        manifest = read_retryable(out)  # now that nobody else writes it
+        remove_leftovers(out)
+        run = _Run(out, progress, resolve_workers(build.workers), build.max_memory_bytes)
+        plan = plan_retry(out, manifest, reasons, memory_bytes=build.max_memory_bytes)
+        placeholders = None
+        if plan.shards:
+            facts = manifest["model"]
+            model = None
+            if facts is not None:
+                model = load_model(facts["spec"], progress=True)
+                if model.weights_sha256 != facts["weights_sha256"]:
+                    raise ConfigError(
+                        f"model {facts['spec']} has other weights ({model.weights_sha256[:12]}) "
+                        f"than {out} was built with ({facts['weights_sha256'][:12]}): "
+                        "put those back"
+                    )
+            threshold = None if facts is None else facts["threshold"]
+            given = tuple((name, kind) for name, kind in manifest.get("given_columns", ()))
+            run.build_shards(build, plan.keys, plan.shards, None, given, model, threshold, resolver)
+            remove_leftovers(out)
+            placeholders = run.count_texts()
+            finish_retry(out, manifest, plan, run.checked_funnel())
+        else:
+            progress.say(f"{out} has no candidates that were dropped for these reasons")
+        shutil.rmtree(run.work, ignore_errors=True)
+        return BuildResult(out, read_funnel(out), (), placeholders)
 
 
 def _check_images(options: BuildOptions, inputs: Sequence[Input]) -> None:
@@ -247,8 +228,8 @@ def extract_candidates(
     inputs = find_inputs(options.inputs)
     rules = _extract_rules(recipe, options)
     given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
-    out = _checked_out(options.out, options.inputs)
-    with _explained(out), _locked(out):
+    out = checked_out(options.out, options.inputs)
+    with explained(out), locked(out):
         decisive: dict[str, Any] = {
             name: getattr(recipe, name)
             for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
@@ -359,17 +340,16 @@ class _Run:
     def build_shards(
         self,
         options: BuildOptions,
-        inputs: Sequence[Input],
+        keys: Keys,
+        shards: Sequence[ShardPlan],
+        archive: tuple[tuple[str, str], ...] | None,
         given: GivenColumns,
         model: Model | None,
         threshold: float | None,
-        cut: Cut,
         resolver: Resolver | None,
     ) -> None:
-        """Build every shard that is not committed yet."""
+        """Build every shard that is not committed yet; `archive` as in `BuildUnit`."""
         recipe = options.resolved_recipe()
-        assert options.shard_size is not None
-        keys = Keys.for_dataset(len(cut.shards), options.shard_size)
         image_rules = ImageRules(
             min_bytes=recipe.min_image_bytes,
             max_pixels=recipe.max_pixels,
@@ -379,9 +359,6 @@ class _Run:
             jpeg_quality=recipe.jpeg_quality,
             scaled_decode=model is None,
         )
-        archive = None
-        if options.images == "archive":
-            archive = tuple((one.name, one.path) for one in inputs if one.kind == "warc")
         units = [
             BuildUnit(
                 number=shard.number,
@@ -393,13 +370,13 @@ class _Run:
                 threshold=threshold,
                 keep_opted_out=options.keep_opted_out,
                 ignored_signals=frozenset(options.ignore_signals),
-                decode_threads=-(-self._workers // max(1, min(self._workers, len(cut.shards)))),
+                decode_threads=-(-self._workers // max(1, min(self._workers, len(shards)))),
                 given_columns=given,
             )
-            for shard in cut.shards
+            for shard in shards
         ]
         marks = [ShardFiles.of(self.out, keys.shard(unit.number)).stats for unit in units]
-        amounts = [float(shard.num_candidates) for shard in cut.shards]
+        amounts = [float(shard.num_candidates) for shard in shards]
         with ExitStack() as stack:
             fetcher = None
             if archive is None and not all(mark.exists() for mark in marks):
@@ -409,6 +386,12 @@ class _Run:
             link = CoordinatorLink(self._progress, model, fetcher)
             in_flight = 1 if fetcher is None else SHARDS_A_WORKER
             self._map("build", "candidates", build_shard, units, marks, amounts, link, in_flight)
+
+    def count_texts(self) -> PlaceholderReport:
+        """Write the column `texts_per_image` of all samples and say which images have many."""
+        from webpairs.curate.placeholders import texts_per_image
+
+        return texts_per_image(self.out, memory_bytes=self._memory_bytes)
 
     def checked_funnel(self) -> Funnel:
         """Return the funnel of the finished run; every candidate is accounted for."""
@@ -503,77 +486,8 @@ def _model_facts(model: Model, threshold: float | None) -> dict[str, Any]:
     }
 
 
-def _checked_out(text: str, arguments: Sequence[str]) -> Path:
-    """Return the run folder, made and writable, and not among what is read."""
-    if "://" in text:
-        raise ConfigError(f"--out {text} is a URL: use a local folder")
-    out = Path(text)
-    where = out.resolve()
-    for argument in arguments:
-        folder = Path(argument).resolve()
-        if folder.is_dir() and (folder == where or folder in where.parents):
-            raise ConfigError(
-                f"--out {text} lies inside the input {argument}, so that it would be read as "
-                "input: name a folder elsewhere"
-            )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"cannot make --out {text}: {error.strerror}") from error
-    if not os.access(out, os.W_OK | os.X_OK):
-        raise ConfigError(f"cannot write to --out {text}: check its permissions")
-    # A run that was killed before it had a manifest leaves a temporary one.
-    strangers = [
-        path.name for path in out.iterdir() if path.name not in RUN_FOLDER and not is_leftover(path)
-    ]
-    if strangers and not (out / "manifest.json").exists():
-        raise ConfigError(
-            f"--out {text} holds other files ({', '.join(sorted(strangers)[:3])}): "
-            "name a new or empty folder"
-        )
-    return out
-
-
-@contextmanager
-def _explained(out: Path) -> Generator[None]:
-    """Turn what the system refuses while writing into a RunError that names the fix."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise RunError(
-                f"the disk is full at {out}: free some space, then run the same line again"
-            ) from error
-        if error.errno in _MENDABLE:
-            where = error.filename or out
-            raise RunError(
-                f"{where}: {error.strerror}: mend this, then run the same line again"
-            ) from error
-        raise
-
-
-@contextmanager
-def _locked(out: Path) -> Generator[None]:
-    """Hold the run folder; the system lets go of it however the process ends."""
-    lock = FileLock(out / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"another webpairs works on {out}: wait for it, or name another --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _sum_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for part in parts:
         total.update(part)
     return dict(sorted(total.items()))
-
-
-def _no_model(image: object) -> npt.NDArray[np.uint8]:
-    raise AssertionError(f"no model in this stage, asked for {image!r}")

@@ -42,6 +42,8 @@ class Meeting:
 class HostileCheck:
     """Say how a build met the hostile web."""
 
+    out: Path
+    """The dataset."""
     meetings: tuple[Meeting, ...]
     num_trapped: int
     """Connections to an address that must not be reached; every one is a fault."""
@@ -104,7 +106,7 @@ def check_hostile(
         meetings = tuple(
             Meeting(one.name, str(one.expect), _told(found[one.name])) for one in web.behaviours
         )
-        return HostileCheck(meetings, len(web.trapped))
+        return HostileCheck(dataset, meetings, len(web.trapped))
 
 
 def _told(fates: Counter[str]) -> str:

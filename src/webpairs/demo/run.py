@@ -37,7 +37,7 @@ def run_demo(
     *,
     workers: int | None = None,
     progress: RunProgress | None = None,
-    images: str = "archive",
+    images: str = "web",
 ) -> DemoResult:
     """Draw the little web into `out/crawl` and build `out/dataset` from it with `tiny`.
 
@@ -48,13 +48,16 @@ def run_demo(
     """
     from webpairs.demo.crawl_files import write_crawl_files
     from webpairs.demo.little_web import draw_little_web
+    from webpairs.demo.live import NOBODY, SERVER
     from webpairs.demo.port import kept_port
     from webpairs.demo.score import score
     from webpairs.demo.server import served
     from webpairs.manifest import read_manifest
-    from webpairs.options import BuildOptions
+    from webpairs.obtain.dns import StaticResolver
+    from webpairs.options import IMAGES, BuildOptions, check_one
     from webpairs.run import build_dataset
 
+    check_one("--images", images, IMAGES)
     crawl, dataset = out / "crawl", out / "dataset"
     live = images == "web"
     if progress is not None:
@@ -72,10 +75,13 @@ def run_demo(
         out=str(dataset),
         images=images,
         model="tiny",
+        allow_network=(f"{SERVER}/32", f"{NOBODY}/32") if live else (),
+        per_host_rate=0,
         workers=workers,
     )
     with served(web, port) if live else nullcontext():
-        build = build_dataset(options, progress)
+        names = StaticResolver({host: (address,) for host, address in web.addresses.items()})
+        build = build_dataset(options, progress, resolver=names)
     manifest = read_manifest(dataset)
     assert manifest is not None
     return DemoResult(
