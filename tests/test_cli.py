@@ -421,7 +421,24 @@ OPTIONS = {
         "--max-memory": "default: 4GB",
     },
     "status": {},
-    "demo": {"--out": "default: webpairs-demo", "--workers": "one a core"},
+    "retry": {
+        "--reasons": "http_5xx",
+        "--per-host": "default: 4",
+        "--per-host-rate": "default: 8",
+        "--connections": "default: 256",
+        "--timeout": "default: 60",
+        "--retries": "default: 2",
+        "--allow-network": "CIDR",
+        "--contact": "User-Agent",
+        "--workers": "one a core",
+        "--max-memory": "default: 4GB",
+    },
+    "demo": {
+        "--out": "default: webpairs-demo",
+        "--images": "default: web",
+        "--hostile": "behaviour",
+        "--workers": "one a core",
+    },
 }
 
 

@@ -358,7 +358,9 @@ def retry_verb(
     folder: Annotated[
         str,
         typer.Argument(
-            metavar="DIR", help="A dataset built with --images web.", show_default=False
+            metavar="DIR",
+            help="A finished dataset whose images came from the web.",
+            show_default=False,
         ),
     ],
     reasons: Annotated[
