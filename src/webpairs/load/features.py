@@ -152,26 +152,26 @@ def table_of(names: Iterable[str], raw: pa.Table, *, label_names: bool = False) 
     return pa.table(columns)
 
 
-def num_corrupt(raw: pa.Table) -> int:
-    """Count rows that cannot be meant so: LAION-400M's, whose columns had slipped.
+def corrupt_rows(raw: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell rows whose values cannot be meant so: LAION-400M's, whose columns had slipped.
 
     Source: `|` in unescaped texts moved what follows by a column (tags outside the three,
     similarities up to 6016, no URL).
     """
-    corrupt = np.zeros(raw.num_rows, np.bool_)
-    names = raw.column_names
+    names, num_rows = raw.column_names, raw.num_rows
+    corrupt = np.zeros(num_rows, np.bool_)
     if (name := raw_name("nsfw", names)) is not None:
-        tags = strings(raw.column(name), raw.num_rows)
-        known = pc.is_in(tags, pa.array([*LABELS, ""]))
-        corrupt |= ~pc.or_(known, tags.is_null()).to_numpy(zero_copy_only=False)
+        tags = strings(raw.column(name), num_rows)
+        known = pc.or_(pc.is_in(tags, pa.array([*LABELS, ""])), tags.is_null())
+        corrupt |= ~known.to_numpy(zero_copy_only=False)
     if (name := raw_name("similarity", names)) is not None:
-        corrupt |= np.abs(numbers(raw.column(name), raw.num_rows)) > MOST_SIMILARITY
+        corrupt |= np.abs(numbers(raw.column(name), num_rows)) > MOST_SIMILARITY
     for size in ("original_height", "original_width"):
         if (name := raw_name(size, names)) is not None:
-            corrupt |= numbers(raw.column(name), raw.num_rows) < 0
+            corrupt |= numbers(raw.column(name), num_rows) < 0
     if (name := raw_name("url", names)) is not None:
         corrupt |= raw.column(name).is_null().to_numpy()
-    return int(corrupt.sum())
+    return corrupt
 
 
 def strings(raw: pa.ChunkedArray | None, num_rows: int) -> pa.StringArray:

@@ -21,6 +21,8 @@ class Problem(StrEnum):
     """It has metadata and no images: it has no samples."""
     METADATA_MISSING = "metadata_missing"
     """It has images and no table of metadata: rows are taken from the tar."""
+    EMBEDDINGS_MISSING = "embeddings_missing"
+    """It has metadata and not both kinds of embeddings: it has no samples."""
     EMBEDDINGS_UNALIGNED = "embeddings_unaligned"
     """Embeddings and metadata have different numbers of rows: which belong together is not said."""
     TAR_BROKEN = "tar_broken"

@@ -12,6 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import (
     Embeddings,
@@ -23,7 +24,7 @@ from webpairs.load.source import (
     open_embeddings,
     pick,
 )
-from webpairs.load.tar import TarImages
+from webpairs.load.tar import MappedTar, TarImages
 from webpairs.schema import METADATA
 from webpairs.shard import ShardFiles
 
@@ -114,26 +115,22 @@ class RunShard(Shard):
         self._files = files
         self._added = added
         self._problems = problems
-        with pq.ParquetFile(files.metadata) as file:
-            self._footer = file.metadata
-            own = file.schema_arrow.names
-        self.num_rows = self._footer.num_rows
+        self._metadata = ParquetRows(files.metadata)
+        own = self._metadata.schema.names
+        self.num_rows = self._metadata.num_rows
         self.column_names = tuple(dict.fromkeys((*own, *added)))
         self._own = frozenset(own)
 
     def read(self, raw_names: Sequence[str]) -> pa.Table:
         """Read columns of the metadata, and of column files by key."""
         own = [name for name in raw_names if name in self._own]
-        with pq.ParquetFile(
-            self._files.metadata, metadata=self._footer, memory_map=True, pre_buffer=False
-        ) as file:
-            table = file.read(own, use_threads=False)
+        table = self._metadata.read(own)
+        columns: dict[str, pa.ChunkedArray] = dict(zip(own, table.columns, strict=True))
         added = [name for name in raw_names if name not in self._own]
         for path in dict.fromkeys(self._added.get(name) for name in added):
             names = [name for name in added if self._added.get(name) == path]
-            for name, column in zip(names, self._read_added(path, names), strict=True):
-                table = table.append_column(name, column)
-        return table.select(list(raw_names))
+            columns |= zip(names, self._read_added(path, names), strict=True)
+        return pa.table({name: columns[name] for name in raw_names})
 
     def images(self, rows: Rows) -> list[bytes | None]:
         """Cut images out of the tar."""
@@ -152,7 +149,7 @@ class RunShard(Shard):
     def _images(self) -> TarImages:
         keys = self.table(["key"]).column("key").combine_chunks()
         files = self._files
-        return TarImages(files.tar, keys, self.name, self._problems, files.index)
+        return TarImages(MappedTar(files.tar), keys, self.name, self._problems, files.index)
 
     @cached_property
     def _embeddings(self) -> tuple[Embeddings, Embeddings]:
@@ -161,7 +158,5 @@ class RunShard(Shard):
     def _read_added(self, path: Path | None, names: Sequence[str]) -> list[pa.ChunkedArray]:
         if path is None:  # a column file that other shards have
             return [pa.chunked_array([pa.nulls(self.num_rows)]) for _ in names]
-        with pq.ParquetFile(path) as file:
-            there = file.read(["key", *names], use_threads=False)
         keys = self.table(["key"]).column("key").combine_chunks()
-        return align(keys, there.select(["key", *names])).columns
+        return align(keys, ParquetRows(path).read(["key", *names])).columns

@@ -16,6 +16,7 @@ read has no rows. `Dataset` opens shards when they are needed and keeps the last
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -27,8 +28,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from webpairs.load.features import TABULAR, feature_array, one_array, raw_name, raw_needed
-from webpairs.load.problems import Problems
+from webpairs.load.features import (
+    TABULAR,
+    corrupt_rows,
+    feature_array,
+    one_array,
+    raw_name,
+    raw_needed,
+)
+from webpairs.load.problems import Problem, Problems
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -36,6 +44,8 @@ Rows = npt.NDArray[np.int64]
 Embeddings = npt.NDArray[np.float16]
 
 PIECE_ROWS: Final = 4_096
+_MANY_ROWS: Final = 100_000
+"""From so many on keys are searched, without a dictionary of them."""
 
 
 class Shard(ABC):
@@ -44,6 +54,9 @@ class Shard(ABC):
     name: str
     num_rows: int
     column_names: tuple[str, ...]
+    problems: Problems
+    checks_rows: bool = False
+    """Whether rows whose values cannot be meant are looked for, as they are read: others' rows."""
 
     def __init__(self) -> None:
         self._columns: dict[tuple[str, bool], pa.Array] = {}
@@ -72,8 +85,11 @@ class Shard(ABC):
         """
         wanted = dict.fromkeys(names)
         missing = [name for name in wanted if (name, label_names) not in self._columns]
+        if missing and self.checks_rows and set(TABULAR) <= set(wanted):
+            missing = list(wanted)  # a row can be checked only as a whole
         if missing:
             raw = self.read(raw_needed(missing, self.column_names))
+            self.check(missing, np.arange(self.num_rows), raw)
             for name in missing:
                 if name in TABULAR:
                     there = raw_name(name, self.column_names)
@@ -94,11 +110,21 @@ class Shard(ABC):
             part = chosen[start : start + num_rows]
             yield part, take(table, part)
 
+    def check(self, names: Iterable[str], rows: Rows, raw: pa.Table) -> None:
+        """Note which rows cannot be meant as they are; looked for when all features are read."""
+        if self.checks_rows and set(TABULAR) <= set(names):
+            for row in np.flatnonzero(corrupt_rows(raw)).tolist():
+                number = int(rows[row])
+                self.problems.of_row(Problem.ROW_CORRUPT, self.name, number, f"row {number}")
+
     def row_of(self, key: str) -> int | None:
         """Return the row that has this key."""
+        keys = self.table(["key"]).column("key")
+        if self.num_rows > _MANY_ROWS:
+            row = pc.index(keys, key).as_py()
+            return None if row < 0 else row
         if self._rows_of_keys is None:
-            keys = self.table(["key"]).column("key").to_pylist()
-            self._rows_of_keys = {key: row for row, key in enumerate(keys)}
+            self._rows_of_keys = {key: row for row, key in enumerate(keys.to_pylist())}
         return self._rows_of_keys.get(key)
 
     @property
@@ -195,3 +221,9 @@ def align(keys: pa.Array, table: pa.Table) -> pa.Table:
     if theirs.type == keys.type and theirs.equals(keys):
         return rest
     return rest.take(pc.index_in(keys, value_set=theirs.cast(keys.type)))
+
+
+def natural(name: str) -> tuple[tuple[int, str], ...]:
+    """Sort 10 after 9, whether or not numbers have one width."""
+    parts = re.split(r"(\d+)", name)
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)

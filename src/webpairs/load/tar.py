@@ -61,10 +61,15 @@ class TarImages:
     """
 
     def __init__(
-        self, path: Path, keys: pa.StringArray, shard: str, problems: Problems, index: Path | None
+        self,
+        tar: MappedTar,
+        keys: pa.StringArray,
+        shard: str,
+        problems: Problems,
+        index: Path | None = None,
     ) -> None:
         """`keys` are the names of the samples in the tar, in the order of the rows."""
-        self._tar = MappedTar(path)
+        self._tar = tar
         self._keys = keys
         self._shard = shard
         self._problems = problems
@@ -157,7 +162,7 @@ class TarImages:
             if (image := members.image(key)) is not None:
                 firsts[row], ends[row] = image.start, image.end
                 num_found += 1
-        num_images = sum(1 for key in members.by_key if members.image(key) is not None)
+        num_images = sum(members.image(key) is not None for key in members.by_key)
         if num_images > num_found:
             self._problems.of_shard(
                 Problem.NO_ROW, self._shard, "images without a row", num_images - num_found

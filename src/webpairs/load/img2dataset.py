@@ -1,0 +1,336 @@
+"""Read what img2dataset wrote, as WebDataset tars or as parquet, and other people's tars.
+
+    NNNNN.tar      KEY.jpg KEY.txt KEY.json of the images that were obtained, in the order they came
+    NNNNN.parquet  a row a URL, those that failed too, in that order; with `--output_format parquet`
+                   it has the images as well
+    NNNNN_stats.json
+
+Rows are joined to images by key: their order is that of the answers, and failures stand between
+them. Today's keys are unique in the dataset (shard, then row); those of 2021 start anew in every
+shard, and get its name before them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute
+
+from webpairs.load.features import one_array, strings
+from webpairs.load.parquet import ParquetRows
+from webpairs.load.problems import Problem, Problems
+from webpairs.load.source import EmptyShard, Rows, Shard, Source, natural
+from webpairs.load.tar import IMAGE_EXTENSIONS, MappedTar, Members, TarImages, list_members
+
+pc: Any = pyarrow.compute  # its functions are made at run time
+
+_SUCCESS: Final = "success"
+_UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
+
+
+class Img2datasetFolder(Source):
+    """List the shards of an img2dataset output folder, or of a folder of WebDataset tars."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._tars = {path.stem: path for path in folder.glob("*.tar")}
+        self._tables = {path.stem: path for path in folder.glob("*.parquet")}
+        self.names = tuple(sorted({*self._tars, *self._tables}, key=natural))
+        if not self._tars:
+            self.kind = "img2dataset output, parquet"
+        elif self._tables:
+            self.kind = "img2dataset output, WebDataset"
+        else:
+            self.kind = "WebDataset tars"
+
+    @cached_property
+    def has_images(self) -> bool:
+        """Say that it has."""
+        return True
+
+    @cached_property
+    def embedding_size(self) -> int | None:
+        """Say that it has no embeddings."""
+        return None
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """Return the columns of the first shard that can be read."""
+        for place in range(len(self.names)):
+            shard = self.open(place, Problems())
+            if not isinstance(shard, EmptyShard):
+                return shard.column_names
+        return ("key",)
+
+    @cached_property
+    def keys_start_anew(self) -> bool:
+        """Say whether keys are unique within a shard only, as img2dataset wrote them in 2021.
+
+        Told by a shard that is not the first: a key that is unique begins with its number.
+        """
+        for name in reversed(self.names):
+            if not name.strip("0"):
+                continue
+            try:
+                keys = self._some_keys(name)
+            except _UNREADABLE:
+                continue
+            if keys:
+                return not all(key.startswith(name) for key in keys)
+        return False
+
+    def num_rows(self, place: int) -> int:
+        """Return how many images the stats of a shard say were obtained; else, count them."""
+        name = self.names[place]
+        table = self._tables.get(name)
+        if table is None:
+            members = list_members(MappedTar(self._tars[name]))
+            return sum(members.image(key) is not None for key in members.by_key)
+        if self._tars and name not in self._tars:
+            return 0
+        successes = self._successes(name)
+        return self.open(place, Problems()).num_rows if successes is None else successes
+
+    def open(self, place: int, problems: Problems) -> Shard:
+        """Open a shard: its table, and when images are asked for its tar."""
+        name = self.names[place]
+        prefix = name if self.keys_start_anew else ""
+        table, tar = self._tables.get(name), self._tars.get(name)
+        try:
+            if table is None:
+                assert tar is not None
+                if self._tables:
+                    problems.of_shard(Problem.METADATA_MISSING, name, str(tar))
+                return JsonShard(tar, name, prefix, problems)
+            if self._tars:
+                if tar is None:
+                    problems.of_shard(Problem.IMAGES_MISSING, name, f"{table} has no tar")
+                    return EmptyShard(name, ("key",))
+                shard: Shard = TarShard(ParquetRows(table), tar, name, prefix, problems)
+            else:
+                shard = ParquetShard(ParquetRows(table), name, prefix, problems)
+        except _UNREADABLE as error:
+            problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
+            return EmptyShard(name, ("key",))
+        if (num := self._successes(name)) not in (None, shard.num_rows):
+            detail = f"{num} in stats, {shard.num_rows} in {table}"
+            problems.of_shard(Problem.COUNT_WRONG, name, detail)
+        return shard
+
+    def places_of(self, key: str) -> Iterable[int]:
+        """Return the shard whose name the key begins with; any, where keys do not tell."""
+        named = [place for place, name in enumerate(self.names) if key.startswith(name)]
+        return named or range(len(self.names))
+
+    def _successes(self, name: str) -> int | None:
+        """Return how many images a shard's stats say were obtained; None without stats."""
+        try:
+            return int(orjson.loads((self.folder / f"{name}_stats.json").read_bytes())["successes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def _some_keys(self, name: str) -> list[str]:
+        if (table := self._tables.get(name)) is not None:
+            rows = ParquetRows(table)
+            for batch in rows.batches(["key"], 8):
+                keys = one_array(batch.column("key"))
+                if pa.types.is_integer(keys.type):
+                    return [""]  # 2021
+                return [key for key in strings(keys, len(keys)).to_pylist() if key]
+            return []
+        return list(list_members(MappedTar(self._tars[name])).by_key)[:8]
+
+
+class _TableShard(Shard):
+    """Read the rows of a table that were obtained; `key` is made unique by `prefix`."""
+
+    checks_rows = True
+
+    def __init__(self, table: ParquetRows, name: str, prefix: str, problems: Problems) -> None:
+        super().__init__()
+        self.name = name
+        self.problems = problems
+        self._source = table
+        self._prefix = prefix
+        self.column_names = tuple(field.name for field in table.schema if not _is_image(field))
+        self._places, self._keys = self._chosen_rows()
+        self.num_rows = len(self._places)
+
+    def read(self, raw_names: Sequence[str]) -> pa.Table:
+        """Return columns of the rows that were obtained."""
+        table = self._source.read([name for name in raw_names if name != "key"])
+        if len(self._places) < self._source.num_rows:
+            table = table.take(pa.array(self._places))
+        keys = self._keys
+        if "key" in raw_names and self._prefix:
+            keys = pc.binary_join_element_wise(self._prefix, keys, "")
+        return pa.table({n: keys if n == "key" else table.column(n) for n in raw_names})
+
+    def format_keys(self, keys: pa.Array) -> pa.Array:
+        """Return keys as text; numbers as img2dataset wrote them in 2021, with 9 digits."""
+        return pa.array([None if key is None else f"{key:09d}" for key in keys.to_pylist()])
+
+    def is_there(self, places: Rows) -> Rows:
+        """Return which of these rows of the table have an image, as far as the table says."""
+        return places
+
+    def _chosen_rows(self) -> tuple[Rows, pa.StringArray]:
+        """Return which rows of the table were obtained, and their keys as in the tar."""
+        names = ["key", *(["status"] if "status" in self.column_names else [])]
+        table = self._source.read(names)
+        keys = one_array(table.column("key"))
+        if pa.types.is_integer(keys.type):
+            keys = self.format_keys(keys)
+        keys = strings(keys, len(keys))
+        good = keys.is_valid().to_numpy(zero_copy_only=False)
+        if "status" in names:
+            status = strings(table.column("status"), table.num_rows)
+            good &= pc.equal(status, _SUCCESS).fill_null(False).to_numpy(zero_copy_only=False)
+        places = self.is_there(np.flatnonzero(good))
+        keys = keys.take(pa.array(places))
+        first = np.sort(np.unique(keys.to_numpy(zero_copy_only=False), return_index=True)[1])
+        if len(first) < len(places):
+            num = len(places) - len(first)
+            self.problems.of_shard(Problem.KEY_REPEATED, self.name, "in the table", num)
+            places, keys = places[first], keys.take(pa.array(first))
+        return places, keys
+
+
+class TarShard(_TableShard):
+    """Join the rows of a table to the images of a tar, by key."""
+
+    def __init__(
+        self, table: ParquetRows, tar: Path, name: str, prefix: str, problems: Problems
+    ) -> None:
+        self._tar = tar
+        super().__init__(table, name, prefix, problems)
+
+    def format_keys(self, keys: pa.Array) -> pa.Array:
+        """Return numbers with as many digits as they have in the tar."""
+        first = next(iter(self._members.by_key), "")
+        width = len(first) if first.isdigit() else 1
+        return pa.array(
+            [None if key is None else f"{key:0{width}d}" for key in keys.to_pylist()], pa.string()
+        )
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Cut images out of the tar."""
+        return self._images.images(rows)
+
+    def image(self, row: int) -> bytes | None:
+        """Cut one image out of the tar."""
+        return self._images.image(row)
+
+    @cached_property
+    def _mapped(self) -> MappedTar:
+        return MappedTar(self._tar)
+
+    @cached_property
+    def _members(self) -> Members:
+        return list_members(self._mapped)
+
+    @cached_property
+    def _images(self) -> TarImages:
+        return TarImages(self._mapped, self._keys, self.name, self.problems)
+
+
+class ParquetShard(_TableShard):
+    """Read rows and images from one parquet file."""
+
+    def __init__(self, table: ParquetRows, name: str, prefix: str, problems: Problems) -> None:
+        self._column = next(field.name for field in table.schema if _is_image(field))
+        self._group_starts = table.group_starts()
+        self._held: tuple[int, pa.ChunkedArray] | None = None
+        super().__init__(table, name, prefix, problems)
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Read the row groups that hold the images of `rows`, one at a time."""
+        places = self._places[rows]
+        groups = np.searchsorted(self._group_starts, places, side="right") - 1
+        images: list[bytes | None] = []
+        for group in np.unique(groups).tolist():
+            within = places[groups == group] - self._group_starts[group]
+            images += self._group(group).take(pa.array(within)).to_pylist()
+        return images
+
+    def _group(self, group: int) -> pa.ChunkedArray:
+        """Return the images of a row group; the last one is kept."""
+        if self._held is None or self._held[0] != group:
+            table = self._source.read_groups([group], [self._column])
+            self._held = group, table.column(0)
+        return self._held[1]
+
+
+class JsonShard(Shard):
+    """Read a tar that has no table beside it: its rows are its `.json` and `.txt` members."""
+
+    checks_rows = True
+
+    def __init__(self, tar: Path, name: str, prefix: str, problems: Problems) -> None:
+        super().__init__()
+        self.name = name
+        self.problems = problems
+        mapped = MappedTar(tar)
+        members = list_members(mapped)
+        keys = [key for key in members.by_key if members.image(key) is not None]
+        self.num_rows = len(keys)
+        rows = [_json_row(mapped, members, key) for key in keys]
+        names = dict.fromkeys(name for row in rows for name in row if name != "key")
+        self._table = pa.table(
+            {"key": pa.array([prefix + key for key in keys], pa.string())}
+            | {name: _any_array([row.get(name) for row in rows]) for name in names}
+        )
+        self.column_names = tuple(self._table.column_names)
+        self._images = TarImages(mapped, pa.array(keys, pa.string()), name, problems)
+
+    def read(self, raw_names: Sequence[str]) -> pa.Table:
+        """Return fields of the JSON, null where a sample has none."""
+        return self._table.select(list(raw_names))
+
+    def images(self, rows: Rows) -> list[bytes | None]:
+        """Cut images out of the tar."""
+        return self._images.images(rows)
+
+    def image(self, row: int) -> bytes | None:
+        """Cut one image out of the tar."""
+        return self._images.image(row)
+
+
+def image_column(schema: pa.Schema) -> str | None:
+    """Return which column of a table holds encoded images."""
+    return next((field.name for field in schema if _is_image(field)), None)
+
+
+def _is_image(field: pa.Field) -> bool:
+    is_bytes = pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type)
+    return is_bytes and field.name.lower() in IMAGE_EXTENSIONS
+
+
+def _json_row(tar: MappedTar, members: Members, key: str) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    there = members.by_key[key]
+    if (member := there.get("json")) is not None:
+        try:
+            fields = orjson.loads(tar.data[member.start : member.end])
+        except ValueError:
+            fields = None
+        if isinstance(fields, dict):
+            row = fields
+    if (member := there.get("txt")) is not None and not row.get("caption"):
+        row["caption"] = tar.data[member.start : member.end].decode(errors="replace")
+    return row
+
+
+def _any_array(values: list[Any]) -> pa.Array:
+    """Return values of JSON as a column; as text where their types do not go together."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        texts = [one if one is None or isinstance(one, str) else str(one) for one in values]
+        return pa.array(texts, pa.string())
