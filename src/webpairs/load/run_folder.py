@@ -60,38 +60,60 @@ class RunFolder(Source):
     def column_names(self) -> tuple[str, ...]:
         """Return the columns of the first shard's metadata, then those of its column files."""
         for name in self.names:
-            files = ShardFiles.of(self.folder, name)
-            if files.metadata.exists():
-                own = pq.read_schema(files.metadata).names
-                return tuple(dict.fromkeys((*own, *self._added(name))))
+            try:
+                own = pq.read_schema(ShardFiles.of(self.folder, name).metadata).names
+            except (OSError, pa.ArrowException):
+                continue
+            return tuple(dict.fromkeys((*own, *self._added_names)))
         return tuple(column.name for column in METADATA)
 
     def num_rows(self, place: int) -> int:
         """Return how many samples the stats of a shard say it has."""
-        stats = orjson.loads(ShardFiles.of(self.folder, self.names[place]).stats.read_bytes())
-        return int(stats.get("samples", 0))
+        name = self.names[place]
+        if (declared := self._declared(name)) is not None:
+            return declared
+        try:
+            return pq.read_metadata(ShardFiles.of(self.folder, name).metadata).num_rows
+        except (OSError, pa.ArrowException):
+            return 0
 
     def open(self, place: int, problems: Problems) -> Shard:
         """Open a shard's files."""
         name = self.names[place]
         files = ShardFiles.of(self.folder, name)
-        if not files.metadata.exists():
-            if num := self.num_rows(place):
-                problems.of_shard(Problem.SHARD_UNREADABLE, name, f"{num} samples, no metadata")
-            return EmptyShard(name, self.column_names)
+        declared = self._declared(name)
+        if not declared and not files.metadata.exists():
+            return EmptyShard(name, self.column_names)  # nothing of it was kept
         try:
             shard = RunShard(files, name, self._added(name), problems)
         except (OSError, pa.ArrowException) as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return EmptyShard(name, self.column_names)
-        if shard.num_rows != (num := self.num_rows(place)):
-            detail = f"{num} in stats, {shard.num_rows} in metadata"
+        if declared is not None and declared != shard.num_rows:
+            detail = f"{declared} in stats, {shard.num_rows} in metadata"
             problems.of_shard(Problem.COUNT_WRONG, name, detail)
         return shard
 
     def places_of(self, key: str) -> Iterable[int]:
         """Return the shard whose name the key begins with."""
         return [place for place, name in enumerate(self.names) if key.startswith(name)]
+
+    def _declared(self, name: str) -> int | None:
+        """Return how many samples the stats of a shard say it has, None if they do not say."""
+        try:
+            stats = orjson.loads(ShardFiles.of(self.folder, name).stats.read_bytes())
+            return int(stats["samples"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    @cached_property
+    def _added_names(self) -> list[str]:
+        """Return the columns that column files add, told by the first file of each folder."""
+        names: list[str] = []
+        for folder in self.column_files:
+            for path in sorted((self.folder / COLUMNS / folder).glob("*.parquet"))[:1]:
+                names += [name for name in pq.read_schema(path).names if name != "key"]
+        return names
 
     def _added(self, name: str) -> dict[str, Path]:
         """Return the columns that column files add to a shard, and the file each is in."""

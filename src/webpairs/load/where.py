@@ -54,7 +54,7 @@ class Expression:
         """Return the rows of a shard for which it is true, rising."""
         found: list[Rows] = [np.zeros(0, np.int64)]
         for rows, table in shard.stream(self.names, None, _STREAM_ROWS, label_names=True):
-            found.append(rows[_true_rows(self, table)])
+            found.append(rows[_true_rows(self, table, len(rows))])
         return np.concatenate(found)
 
 
@@ -79,9 +79,9 @@ def parse(text: str, column_names: Sequence[str]) -> Expression:
 
 
 def check(expression: Expression, shard: Shard) -> None:
-    """Run an expression over no rows of a shard; ConfigError when its types do not fit."""
-    for _, table in shard.stream(expression.names, None, 1, label_names=True):
-        _true_rows(expression, table.slice(0, 0))
+    """Run an expression over a row of a shard; ConfigError when its types do not fit."""
+    for rows, table in shard.stream(expression.names, None, 1, label_names=True):
+        _true_rows(expression, table, len(rows))
         return
 
 
@@ -202,10 +202,10 @@ def _rename(tree: Any, known: _Names, names: dict[str, int], bound: frozenset[st
         _rename(one, known, names, bound)
 
 
-def _true_rows(expression: Expression, table: pa.Table) -> Rows:
+def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     columns: list[Any] = [table.column(name) for name in expression.names]
     renamed = pa.Table.from_arrays(
-        [*columns, pa.array(np.arange(table.num_rows))],
+        [*columns, pa.array(np.arange(num_rows))],
         names=[*(f"c{place}" for place in range(len(columns))), "row"],
     )
     connection = _connection()
