@@ -30,7 +30,7 @@ def write(path: Path, files: Files, format: int = tarfile.USTAR_FORMAT) -> None:
 def listed(path: Path) -> dict[tuple[str, str], bytes]:
     tar = MappedTar(path)
     return {
-        (key, extension): tar.data[member.start : member.end]
+        (key, extension): tar.data[slice(*member)]
         for key, members in list_members(tar).by_key.items()
         for extension, member in members.items()
     }

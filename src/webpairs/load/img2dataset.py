@@ -317,13 +317,13 @@ def _json_row(tar: MappedTar, members: Members, key: str) -> dict[str, Any]:
     there = members.by_key[key]
     if (member := there.get("json")) is not None:
         try:
-            fields = orjson.loads(tar.data[member.start : member.end])
+            fields = orjson.loads(tar.data[slice(*member)])
         except ValueError:
             fields = None
         if isinstance(fields, dict):
             row = fields
     if (member := there.get("txt")) is not None and not row.get("caption"):
-        row["caption"] = tar.data[member.start : member.end].decode(errors="replace")
+        row["caption"] = tar.data[slice(*member)].decode(errors="replace")
     return row
 
 
