@@ -71,6 +71,31 @@ def test_a_cut_tar_loses_its_end_alone(loose_run: Path, run: Path) -> None:
         ds[5]
 
 
+def test_files_that_are_gone_or_of_another_length(loose_run: Path, run: Path) -> None:
+    """Images and embeddings are left out where they are asked for; all else is there."""
+    truth = webpairs.open(loose_run)
+    num, more = len(keys(run)), len(keys(run, "00001"))
+    (run / "images" / "00000.tar").unlink()
+    (run / "embeddings" / "img_emb" / "img_emb_00000.npy").unlink()
+    npy = run / "embeddings" / "text_emb" / "text_emb_00001.npy"
+    np.save(npy, np.load(npy)[1:])
+    ds = webpairs.open(run)
+    assert len(ds) == len(truth)
+    assert ds.table(["url"]).equals(truth.table(["url"]))
+    assert urls_and_images(ds) == urls_and_images(truth)[num:]
+    embeddings = list(ds.embeddings())
+    assert [s["url"] for s in embeddings] == [s["url"] for s in truth.embeddings()][num + more :]
+    assert ds.problems.counts() == {
+        "images_missing": 1,
+        "embeddings_missing": 1,
+        "embeddings_unaligned": 1,
+        "no_image": num,
+    }
+    for row in (0, num):
+        with pytest.raises(DataError):
+            ds[row]
+
+
 def test_images_that_do_not_decode_are_left_out_and_counted(loose_run: Path, run: Path) -> None:
     tar = run / "images" / "00000.tar"
     start = int(np.fromfile(f"{tar}.idx", "<u8")[2]) + 512

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from webpairs.load.mapped import MappedFile
 from webpairs.load.problems import Problems
-from webpairs.load.tar import MappedTar, TarImages, list_members
+from webpairs.load.tar import TarImages, list_members
 
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 Files = list[tuple[str, bytes]]
@@ -28,7 +29,7 @@ def write(path: Path, files: Files, format: int = tarfile.USTAR_FORMAT) -> None:
 
 
 def listed(path: Path) -> dict[tuple[str, str], bytes]:
-    tar = MappedTar(path)
+    tar = MappedFile(path)
     return {
         (key, extension): tar.data[slice(*member)]
         for key, members in list_members(tar).by_key.items()
@@ -68,7 +69,7 @@ def test_members_are_those_that_tarfile_finds(
             stem, _, extension = name.partition(".")
             truth.setdefault((f"{folder}{slash}{stem}", extension.lower()), file.read())
     assert listed(path) == truth
-    assert list_members(MappedTar(path)).broken is None
+    assert list_members(MappedFile(path)).broken is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -85,7 +86,7 @@ def test_a_cut_tar_gives_what_is_whole(
     whole = [file for file, end in zip(files, ends, strict=True) if end <= num_bytes]
     assert listed(path) == {(name[0], "jpg"): data for name, data in whole}
     end_mark = -(-ends[-1] // 512) * 512 + 512
-    assert (list_members(MappedTar(path)).broken is None) == (num_bytes >= end_mark)
+    assert (list_members(MappedFile(path)).broken is None) == (num_bytes >= end_mark)
 
 
 @settings(max_examples=100, deadline=None)
@@ -95,12 +96,12 @@ def test_no_bytes_make_it_raise(
 ) -> None:
     path = tmp_path_factory.mktemp("tar") / "a.tar"
     path.write_bytes(noise)
-    list_members(MappedTar(path))
+    list_members(MappedFile(path))
     write(path, [("a.jpg", b"x" * 700), ("b" * 120, b"y")], tarfile.PAX_FORMAT)
     data = bytearray(path.read_bytes())
     data[place] = byte
     path.write_bytes(data)
-    list_members(MappedTar(path))
+    list_members(MappedFile(path))
 
 
 def test_old_tars_have_no_magic_and_are_told_by_their_checksum(tmp_path: Path) -> None:
@@ -115,14 +116,14 @@ def test_old_tars_have_no_magic_and_are_told_by_their_checksum(tmp_path: Path) -
     data[0] += 1
     path.write_bytes(data)
     assert listed(path) == {}
-    assert list_members(MappedTar(path)).broken == "no header at byte 0"
+    assert list_members(MappedFile(path)).broken == "no header at byte 0"
 
 
 def test_the_first_image_of_a_sample_counts(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     write(path, [("k.txt", b"t"), ("k.png", b"first"), ("k.jpg", b"second"), ("k.png", b"third")])
     problems = Problems()
-    images = TarImages(MappedTar(path), pa.array(["none", "k"]), "a", problems)
+    images = TarImages(path, pa.array(["none", "k"]), "a", problems)
     assert images.images(np.array([0, 1])) == [None, b"first"]
     assert (images.image(0), images.image(1)) == (None, b"first")
     assert problems.counts() == {"key_repeated": 1}

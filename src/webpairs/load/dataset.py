@@ -38,7 +38,7 @@ Decode = Literal["rgb"] | None
 IMAGE_PIECE_ROWS: Final = 128
 """Images that are read ahead at a time: 3 MB at 256 pixels."""
 OPEN_SHARDS: Final = 64
-OPEN_BYTES: Final = 256_000_000
+OPEN_BYTES: Final = 128_000_000
 """Columns of open shards that stay in memory; one shard stays whatever its size."""
 
 
@@ -213,7 +213,8 @@ class Dataset:
         """Yield the samples in order, at most `num_rows` at a time, never across shards.
 
         `columns` are tabular features and metadata columns; `places` are the shards to read, by
-        default all, in order. Samples whose image is missing are left out.
+        default all, in order. Samples without an image or embeddings that are asked for are left
+        out. What a piece has mapped of a file is let go of when the next is asked for.
         """
         if num_rows is None:
             num_rows = IMAGE_PIECE_ROWS if images else PIECE_ROWS
@@ -223,7 +224,11 @@ class Dataset:
                 continue
             shard = self.shard(place)
             for part, table in shard.stream(columns, rows, num_rows):
-                yield from self._piece(place, shard, part, table, images, embeddings)
+                piece = self._piece(place, shard, part, table, images, embeddings)
+                if piece is not None:
+                    yield piece
+                if images or embeddings:
+                    shard.release(part)
 
     def shard(self, place: int) -> Shard:
         """Return an open shard of the source by its number."""
@@ -237,7 +242,7 @@ class Dataset:
         table: pa.Table,
         images: bool,
         embeddings: bool,
-    ) -> Iterator[Piece]:
+    ) -> Piece | None:
         encoded: list[bytes] | None = None
         if images:
             found = shard.images(rows)
@@ -247,9 +252,13 @@ class Dataset:
                 self._note_missing(shard, rows[~there])
                 rows, table = rows[there], table.filter(pa.array(there))
                 if not encoded:
-                    return
-        image, text = shard.embeddings(rows) if embeddings else (None, None)
-        yield Piece(place, rows, table, encoded, image, text)
+                    return None
+        if not embeddings:
+            return Piece(place, rows, table, encoded)
+        found_embeddings = shard.embeddings(rows)
+        if found_embeddings is None:
+            return None
+        return Piece(place, rows, table, encoded, *found_embeddings)
 
     def _note_missing(self, shard: Shard, rows: Rows) -> None:
         keys = shard.table(["key"]).column("key").take(pa.array(rows)).to_pylist()

@@ -23,10 +23,11 @@ import pyarrow as pa
 import pyarrow.compute
 
 from webpairs.load.features import one_array, strings
+from webpairs.load.mapped import MappedFile
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import EmptyShard, Rows, Shard, Source, natural
-from webpairs.load.tar import IMAGE_EXTENSIONS, MappedTar, Members, TarImages, list_members
+from webpairs.load.tar import IMAGE_EXTENSIONS, Members, TarImages, list_members
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -39,8 +40,8 @@ class Img2datasetFolder(Source):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._tars = {path.stem: path for path in folder.glob("*.tar")}
-        self._tables = {path.stem: path for path in folder.glob("*.parquet")}
+        self._tars = frozenset(path.stem for path in folder.glob("*.tar"))
+        self._tables = frozenset(path.stem for path in folder.glob("*.parquet"))
         self.names = tuple(sorted({*self._tars, *self._tables}, key=natural))
         if not self._tars:
             self.kind = "img2dataset output, parquet"
@@ -88,9 +89,8 @@ class Img2datasetFolder(Source):
     def num_rows(self, place: int) -> int:
         """Return how many images the stats of a shard say were obtained; else, count them."""
         name = self.names[place]
-        table = self._tables.get(name)
-        if table is None:
-            members = list_members(MappedTar(self._tars[name]))
+        if name not in self._tables:
+            members = list_members(MappedFile(self.folder / f"{name}.tar"))
             return sum(members.image(key) is not None for key in members.by_key)
         if self._tars and name not in self._tars:
             return 0
@@ -101,15 +101,14 @@ class Img2datasetFolder(Source):
         """Open a shard: its table, and when images are asked for its tar."""
         name = self.names[place]
         prefix = name if self.keys_start_anew else ""
-        table, tar = self._tables.get(name), self._tars.get(name)
+        table, tar = self.folder / f"{name}.parquet", self.folder / f"{name}.tar"
         try:
-            if table is None:
-                assert tar is not None
+            if name not in self._tables:
                 if self._tables:
                     problems.of_shard(Problem.METADATA_MISSING, name, str(tar))
                 return JsonShard(tar, name, prefix, problems)
             if self._tars:
-                if tar is None:
+                if name not in self._tars:
                     problems.of_shard(Problem.IMAGES_MISSING, name, f"{table} has no tar")
                     return EmptyShard(name, ("key",))
                 shard: Shard = TarShard(ParquetRows(table), tar, name, prefix, problems)
@@ -136,15 +135,15 @@ class Img2datasetFolder(Source):
             return None
 
     def _some_keys(self, name: str) -> list[str]:
-        if (table := self._tables.get(name)) is not None:
-            rows = ParquetRows(table)
+        if name in self._tables:
+            rows = ParquetRows(self.folder / f"{name}.parquet")
             for batch in rows.batches(["key"], 8):
                 keys = one_array(batch.column("key"))
                 if pa.types.is_integer(keys.type):
                     return [""]  # 2021
                 return [key for key in strings(keys, len(keys)).to_pylist() if key]
             return []
-        return list(list_members(MappedTar(self._tars[name])).by_key)[:8]
+        return list(list_members(MappedFile(self.folder / f"{name}.tar")).by_key)[:8]
 
 
 class _TableShard(Shard):
@@ -213,7 +212,7 @@ class TarShard(_TableShard):
 
     def format_keys(self, keys: pa.Array) -> pa.Array:
         """Return numbers with as many digits as they have in the tar."""
-        first = next(iter(self._members.by_key), "")
+        first = next(iter(list_members(MappedFile(self._tar)).by_key), "")
         width = len(first) if first.isdigit() else 1
         return pa.array(
             [None if key is None else f"{key:0{width}d}" for key in keys.to_pylist()], pa.string()
@@ -227,17 +226,13 @@ class TarShard(_TableShard):
         """Cut one image out of the tar."""
         return self._images.image(row)
 
-    @cached_property
-    def _mapped(self) -> MappedTar:
-        return MappedTar(self._tar)
-
-    @cached_property
-    def _members(self) -> Members:
-        return list_members(self._mapped)
+    def release(self, rows: Rows) -> None:
+        """Let go of a part of the tar."""
+        self._images.release(rows)
 
     @cached_property
     def _images(self) -> TarImages:
-        return TarImages(self._mapped, self._keys, self.name, self.problems)
+        return TarImages(self._tar, self._keys, self.name, self.problems)
 
 
 class ParquetShard(_TableShard):
@@ -276,7 +271,7 @@ class JsonShard(Shard):
         super().__init__()
         self.name = name
         self.problems = problems
-        mapped = MappedTar(tar)
+        mapped = MappedFile(tar)
         members = list_members(mapped)
         keys = [key for key in members.by_key if members.image(key) is not None]
         self.num_rows = len(keys)
@@ -287,7 +282,7 @@ class JsonShard(Shard):
             | {name: _any_array([row.get(name) for row in rows]) for name in names}
         )
         self.column_names = tuple(self._table.column_names)
-        self._images = TarImages(mapped, pa.array(keys, pa.string()), name, problems)
+        self._images = TarImages(tar, pa.array(keys, pa.string()), name, problems)
 
     def read(self, raw_names: Sequence[str]) -> pa.Table:
         """Return fields of the JSON, null where a sample has none."""
@@ -301,6 +296,10 @@ class JsonShard(Shard):
         """Cut one image out of the tar."""
         return self._images.image(row)
 
+    def release(self, rows: Rows) -> None:
+        """Let go of a part of the tar."""
+        self._images.release(rows)
+
 
 def image_column(schema: pa.Schema) -> str | None:
     """Return which column of a table holds encoded images."""
@@ -312,7 +311,7 @@ def _is_image(field: pa.Field) -> bool:
     return is_bytes and field.name.lower() in IMAGE_EXTENSIONS
 
 
-def _json_row(tar: MappedTar, members: Members, key: str) -> dict[str, Any]:
+def _json_row(tar: MappedFile, members: Members, key: str) -> dict[str, Any]:
     row: dict[str, Any] = {}
     there = members.by_key[key]
     if (member := there.get("json")) is not None:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from webpairs.load.embeddings import EmbeddingPair, open_pair, width
 from webpairs.load.features import one_array, raw_needed, strings, table_of
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
@@ -31,8 +32,6 @@ from webpairs.load.source import (
     Shard,
     Source,
     natural,
-    open_embeddings,
-    pick,
     take,
 )
 
@@ -130,10 +129,8 @@ class EmbeddingFolders(Source):
     def embedding_size(self) -> int | None:
         """Return the width of the first embeddings that can be read."""
         for path in self._images.values():
-            try:
-                return int(np.load(path, mmap_mode="r").shape[1])
-            except (*_UNREADABLE, IndexError):
-                continue
+            if (size := width(path)) is not None:
+                return size
         return None
 
     @cached_property
@@ -162,17 +159,12 @@ class EmbeddingFolders(Source):
             return empty
         try:
             table = ParquetRows(self._tables[name])
-            embeddings = open_embeddings(self._images[name], self._texts[name])
         except _UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return empty
-        shapes = [one.shape for one in embeddings]
-        size = (table.num_rows, self.embedding_size)
-        if shapes != [size, size]:
-            detail = f"metadata has {table.num_rows} rows, embeddings are {shapes[0]}, {shapes[1]}"
-            problems.of_shard(Problem.EMBEDDINGS_UNALIGNED, name, detail)
-            return empty
-        return LaionShard(table, place, name, problems, embeddings)
+        shape = table.num_rows, self.embedding_size
+        pair = open_pair(self._images[name], self._texts[name], shape, name, problems)
+        return empty if pair is None else LaionShard(table, place, name, problems, pair)
 
     def places_of(self, key: str) -> Iterable[int]:
         """Return the shard that a key of ours names, all where the files have keys."""
@@ -190,7 +182,7 @@ class LaionShard(Shard):
         place: int,
         name: str,
         problems: Problems,
-        embeddings: tuple[Embeddings, Embeddings] | None = None,
+        embeddings: EmbeddingPair | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -224,12 +216,14 @@ class LaionShard(Shard):
                 yield here, table_of(names, raw, label_names=label_names)
             start = end
 
-    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings]:
+    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings] | None:
         """Return rows of the two `.npy` files."""
-        if self._embeddings is None:
-            return super().embeddings(rows)
-        image, text = self._embeddings
-        return pick(image, rows), pick(text, rows)
+        return None if self._embeddings is None else self._embeddings.rows(rows)
+
+    def release(self, rows: Rows) -> None:
+        """Let go of a part of the two files."""
+        if self._embeddings is not None:
+            self._embeddings.release(rows)
 
     def _batches(self, raw_names: Sequence[str], num_rows: int) -> Iterator[pa.Table]:
         needed = self._needed(raw_names)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from webpairs.errors import DataError, Drop
 from webpairs.load.features import EMBEDDED, TABULAR
 from webpairs.load.source import Shard
 
@@ -49,7 +50,13 @@ def _reader(array: pa.Array) -> Reader:
 
 
 def _embedding_reader(shard: Shard, which: int) -> Reader:
-    return lambda row: shard.embeddings(np.array([row]))[which][0]
+    def read(row: int) -> Any:
+        embeddings = shard.embeddings(np.array([row]))
+        if embeddings is None:
+            raise DataError(Drop.NOT_AN_IMAGE, f"shard {shard.name} has no embeddings")
+        return embeddings[which][0]
+
+    return read
 
 
 def _nothing(row: int) -> None:

@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webpairs.load.embeddings import EmbeddingPair, open_pair, width
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import (
@@ -21,10 +21,8 @@ from webpairs.load.source import (
     Shard,
     Source,
     align,
-    open_embeddings,
-    pick,
 )
-from webpairs.load.tar import MappedTar, TarImages
+from webpairs.load.tar import TarImages
 from webpairs.schema import METADATA
 from webpairs.shard import ShardFiles
 
@@ -52,8 +50,9 @@ class RunFolder(Source):
     def embedding_size(self) -> int | None:
         """Return the width of the first shard's embeddings."""
         for name in self.names:
-            if (path := ShardFiles.of(self.folder, name).image_embeddings).exists():
-                return int(np.load(path, mmap_mode="r").shape[1])
+            size = width(ShardFiles.of(self.folder, name).image_embeddings)
+            if size is not None:
+                return size
         return None
 
     @cached_property
@@ -85,7 +84,7 @@ class RunFolder(Source):
         if not declared and not files.metadata.exists():
             return EmptyShard(name, self.column_names)  # nothing of it was kept
         try:
-            shard = RunShard(files, name, self._added(name), problems)
+            shard = RunShard(files, name, self._added(name), self.embedding_size, problems)
         except (OSError, pa.ArrowException) as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return EmptyShard(name, self.column_names)
@@ -130,12 +129,18 @@ class RunShard(Shard):
     """Read one committed shard: rows of all its files are in the same order."""
 
     def __init__(
-        self, files: ShardFiles, name: str, added: dict[str, Path], problems: Problems
+        self,
+        files: ShardFiles,
+        name: str,
+        added: dict[str, Path],
+        embedding_size: int | None,
+        problems: Problems,
     ) -> None:
         super().__init__()
         self.name = name
         self._files = files
         self._added = added
+        self._embedding_size = embedding_size
         self._problems = problems
         self._metadata = ParquetRows(files.metadata)
         own = self._metadata.schema.names
@@ -162,20 +167,29 @@ class RunShard(Shard):
         """Cut one image out of the tar."""
         return self._images.image(row)
 
-    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings]:
+    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings] | None:
         """Return rows of the two `.npy` files."""
-        image, text = self._embeddings
-        return pick(image, rows), pick(text, rows)
+        return None if self._embeddings is None else self._embeddings.rows(rows)
+
+    def release(self, rows: Rows) -> None:
+        """Let go of parts of those files that were mapped."""
+        if "_images" in self.__dict__:
+            self._images.release(rows)
+        if "_embeddings" in self.__dict__ and self._embeddings is not None:
+            self._embeddings.release(rows)
 
     @cached_property
     def _images(self) -> TarImages:
         keys = self.table(["key"]).column("key").combine_chunks()
         files = self._files
-        return TarImages(MappedTar(files.tar), keys, self.name, self._problems, files.index)
+        return TarImages(files.tar, keys, self.name, self._problems, files.index)
 
     @cached_property
-    def _embeddings(self) -> tuple[Embeddings, Embeddings]:
-        return open_embeddings(self._files.image_embeddings, self._files.text_embeddings)
+    def _embeddings(self) -> EmbeddingPair | None:
+        shape = self.num_rows, self._embedding_size
+        files = self._files
+        paths = files.image_embeddings, files.text_embeddings
+        return open_pair(*paths, shape, self.name, self._problems)
 
     def _read_added(self, path: Path | None, names: Sequence[str]) -> list[pa.ChunkedArray]:
         if path is None:  # a column file that other shards have

@@ -8,7 +8,9 @@
                                          own, all rows; `key` is unique in the dataset
     shard.stream(names, rows, num_rows)  the same in pieces: (rows, table)
     shard.images(rows)                   encoded bytes, None where there is none
-    shard.embeddings(rows)               ((n, d), (n, d)) float16 of image and text, memory-mapped
+    shard.embeddings(rows)               ((n, d), (n, d)) float16 of image and text, memory-mapped;
+                                         None where the shard has none
+    shard.release(rows)                  what was read of these rows need not stay in memory
 
 Row i of a table, of the images and of the embeddings is the same sample. A shard that cannot be
 read has no rows. `Dataset` opens shards when they are needed and keeps the last ones open.
@@ -67,16 +69,20 @@ class Shard(ABC):
         """Return these of the source's own columns, all rows."""
 
     def images(self, rows: Rows) -> list[bytes | None]:
-        """Return the encoded images of `rows`, None where there is none."""
-        raise NotImplementedError(f"{self.name} has no images")
+        """Return the encoded images of rising `rows`, None where there is none."""
+        return [None] * len(rows)
 
     def image(self, row: int) -> bytes | None:
         """Return the encoded image of one row."""
         return self.images(np.array([row]))[0]
 
-    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings]:
-        """Return image and text embeddings of `rows`, both (n, d) float16."""
-        raise NotImplementedError(f"{self.name} has no embeddings")
+    def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings] | None:
+        """Return image and text embeddings of rising `rows`, both (n, d) float16; None: none."""
+        return None
+
+    def release(self, rows: Rows) -> None:
+        """Let go of what was read of `rows`: it need not stay in this process's memory."""
+        return
 
     def table(self, names: Iterable[str], *, label_names: bool = False) -> pa.Table:
         """Return columns of all rows; they stay in memory as long as the shard is open.
@@ -183,32 +189,12 @@ class EmptyShard(Shard):
         """Return no rows."""
         return pa.table({name: pa.array([], pa.null()) for name in raw_names})
 
-    def images(self, rows: Rows) -> list[bytes | None]:
-        """Return no images."""
-        return []
-
 
 def take(table: pa.Table, rows: Rows) -> pa.Table:
     """Return rising `rows` of a table: a view when they are neighbours."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
         return table.slice(int(rows[0]), len(rows))
     return table.take(pa.array(rows))
-
-
-def open_embeddings(image: Path, text: Path) -> tuple[Embeddings, Embeddings]:
-    """Map the `.npy` files of image and text embeddings, both (n, d).
-
-    Raises OSError or ValueError when they cannot be read.
-    """
-    both = [np.load(path, mmap_mode="r").view(np.ndarray) for path in (image, text)]
-    return both[0], both[1]
-
-
-def pick(embeddings: Embeddings, rows: Rows) -> Embeddings:
-    """Return rising `rows` as float16: a view of the file when they are neighbours."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
-        return embeddings[rows[0] : rows[-1] + 1].astype(np.float16, copy=False)
-    return embeddings[rows].astype(np.float16, copy=False)
 
 
 def align(keys: pa.Array, table: pa.Table) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from webpairs.load.mapped import MappedFile
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import Rows
 
@@ -37,25 +37,6 @@ _SIZE_PLACES: Final = np.arange(_OCTAL_SIZE.start, _OCTAL_SIZE.stop)
 _OCTAL: Final = 8 ** np.arange(len(_SIZE_PLACES) - 1, -1, -1, dtype=np.int64)
 
 
-class MappedTar:
-    """Hold a tar as memory that the system reads in as it is touched."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            # An empty file cannot be mapped.
-            self.data: mmap.mmap | bytes = (
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
-            )
-        self.bytes = np.frombuffer(self.data, np.uint8)
-
-    def ranges(self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[bytes]:
-        """Return the bytes from each start to each end."""
-        data = self.data
-        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-
-
 class TarImages:
     """Find the images of a shard's rows in its tar, by their keys.
 
@@ -66,20 +47,27 @@ class TarImages:
 
     def __init__(
         self,
-        tar: MappedTar,
+        path: Path,
         keys: pa.StringArray,
         shard: str,
         problems: Problems,
         index: Path | None = None,
     ) -> None:
         """`keys` are the names of the samples in the tar, in the order of the rows."""
-        self._tar = tar
+        self._is_there = True
+        try:
+            self._tar = MappedFile(path)
+        except OSError as error:
+            self._tar = MappedFile(None)
+            self._is_there = False
+            problems.of_shard(Problem.IMAGES_MISSING, shard, str(error))
+        self._bytes = np.frombuffer(self._tar.data, np.uint8)
         self._keys = keys
         self._shard = shard
         self._problems = problems
         self._starts: npt.NDArray[np.int64] | None = None
         self._names = _fixed_width(keys)
-        if index is not None and self._names is not None:
+        if self._is_there and index is not None and self._names is not None:
             self._starts = self._read_index(index)
             if self._starts is None:
                 problems.of_shard(Problem.INDEX_WRONG, shard, str(index))
@@ -91,7 +79,7 @@ class TarImages:
                 return found
             self._give_up_index()
         firsts, ends = self._extents
-        images: list[bytes | None] = [*self._tar.ranges(firsts[rows], ends[rows])]
+        images: list[bytes | None] = [*self._ranges(firsts[rows], ends[rows])]
         for place in np.flatnonzero(ends[rows] < 0).tolist():
             images[place] = None
         return images
@@ -114,6 +102,18 @@ class TarImages:
             return self.image(row)
         return data[first : first + size]
 
+    def release(self, rows: Rows) -> None:
+        """Let go of the part of the tar from the first of `rows` to the last."""
+        if self._starts is not None:
+            self._tar.release(int(self._starts[rows[0]]), int(self._starts[rows[-1] + 1]))
+        else:
+            firsts, ends = self._extents
+            self._tar.release(int(firsts[rows].min()), int(ends[rows].max()))
+
+    def _ranges(self, starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> list[bytes]:
+        data = self._tar.data
+        return [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+
     def _read_index(self, path: Path) -> npt.NDArray[np.int64] | None:
         """Return where samples start and the last one ends, None when that cannot be so."""
         try:
@@ -131,14 +131,14 @@ class TarImages:
         names = self._names[rows]
         width = names.shape[1]
         # A gather of names and sizes: no header is copied, none looked at twice.
-        found = self._tar.bytes[begin[:, None] + np.arange(width)]
-        digits = self._tar.bytes[begin[:, None] + _SIZE_PLACES].astype(np.int64) - ord("0")
+        found = self._bytes[begin[:, None] + np.arange(width)]
+        digits = self._bytes[begin[:, None] + _SIZE_PLACES].astype(np.int64) - ord("0")
         first = begin + BLOCK
         end = first + digits @ _OCTAL
         agrees = (found == names).all() and ((digits >= 0) & (digits < 8)).all()
         if not agrees or (end > starts[rows + 1]).any():
             return None
-        return [*self._tar.ranges(first, end)]
+        return [*self._ranges(first, end)]
 
     def _give_up_index(self) -> None:
         detail = "it does not lead to the samples that metadata has"
@@ -152,7 +152,8 @@ class TarImages:
     @cached_property
     def _extents(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Return where the image of each row starts and ends, by reading all headers; -1: none."""
-        walked = walk(self._tar)
+        walked = walk(self._tar) if self._is_there else Walked([], None)
+        self._tar.release(0, len(self._tar.data))
         if walked.broken is not None:
             self._problems.of_shard(Problem.TAR_BROKEN, self._shard, walked.broken)
         images: dict[bytes, tuple[int, int]] = {}
@@ -194,7 +195,7 @@ class Members:
         return next((one for name, one in members.items() if name in IMAGE_EXTENSIONS), None)
 
 
-def list_members(tar: MappedTar) -> Members:
+def list_members(tar: MappedFile) -> Members:
     """Return the members of each sample, wherever they stand; of one that is twice, the first."""
     walked = walk(tar)
     by_key: dict[str, dict[str, tuple[int, int]]] = {}
@@ -207,7 +208,7 @@ def list_members(tar: MappedTar) -> Members:
     return Members(by_key, num_repeated, walked.broken)
 
 
-def walk(tar: MappedTar) -> Walked:
+def walk(tar: MappedFile) -> Walked:
     """Read every header of a tar of any dialect (v7, ustar, GNU, pax), as far as it goes."""
     data = tar.data
     total = len(data)
