@@ -199,7 +199,7 @@ def test_a_run_without_embeddings_has_none(run: Path) -> None:
 
 
 def test_many_shards_open_few_at_a_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webpairs.load.dataset.OPEN_SHARDS", 1)
+    monkeypatch.setattr("webpairs.load.open_shards.MAX_SHARDS", 1)
     ds = webpairs.open(run)
     order = [(number * 37) % len(ds) for number in range(60)]
     whole = list(webpairs.open(run).images(decode=None))

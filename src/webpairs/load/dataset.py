@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,9 +22,9 @@ import pyarrow as pa
 
 from webpairs.errors import ConfigError, DataError, Drop
 from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, TABULAR, Feature
+from webpairs.load.open_shards import OpenShards
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.recognise import recognise
-from webpairs.load.record import Records
 from webpairs.load.source import PIECE_ROWS, Embeddings, Rows, Shard, Source
 from webpairs.load.view import AllRows, PickedRows, View, WhereRows
 from webpairs.load.where import check, parse
@@ -37,9 +35,6 @@ Decode = Literal["rgb"] | None
 
 IMAGE_PIECE_ROWS: Final = 128
 """Images that are read ahead at a time: 3 MB at 256 pixels."""
-OPEN_SHARDS: Final = 64
-OPEN_BYTES: Final = 128_000_000
-"""Columns of open shards that stay in memory; one shard stays whatever its size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +65,29 @@ def open_dataset(folder: str | Path) -> Dataset:
 class Dataset:
     """Read the samples of a source that a view chooses."""
 
-    def __init__(self, view: View, problems: Problems | None = None) -> None:
+    def __init__(self, view: View, shards: OpenShards | None = None) -> None:
+        """`shards` are those of the dataset that this one is a part of."""
         self.view = view
-        self.problems = Problems() if problems is None else problems
-        self._open: OrderedDict[int, _Open] = OrderedDict()
+        self.features: dict[str, Feature] = _features(view.source)
+        """The features that the source has, in the page's order."""
+        self._shards = OpenShards(view.source, tuple(self.features)) if shards is None else shards
         self._offsets: list[int] = [0]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"view": self.view}
+        return {"view": self.view, "shards": self._shards}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["view"])
+        self.__init__(state["view"], state["shards"])
+
+    @property
+    def problems(self) -> Problems:
+        """Return what was found wrong so far, here and in datasets that share its source."""
+        return self._shards.problems
 
     @property
     def source(self) -> Source:
         """Return what the samples are read from."""
         return self.view.source
-
-    @cached_property
-    def features(self) -> dict[str, Feature]:
-        """Return the features that the source has, in the page's order."""
-        source = self.source
-        features = dict(FEATURES)
-        if not source.has_images:
-            del features["image"]
-        for name in EMBEDDED:
-            if source.embedding_size is None:
-                del features[name]
-            else:
-                features[name] = replace(features[name], shape=(source.embedding_size,))
-        return features
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -129,7 +117,7 @@ class Dataset:
         Raises IndexError or KeyError when there is none, DataError when it cannot be read.
         """
         place, row = self._by_key(which) if isinstance(which, str) else self._by_row(which)
-        opened = self._opened(place)
+        opened = self._shards.opened(place)
         if row >= opened.shard.num_rows:
             raise DataError(Drop.NOT_AN_IMAGE, f"{opened.shard.name} has fewer rows than it says")
         sample = opened.records.read(row)
@@ -190,7 +178,7 @@ class Dataset:
             if shard.num_rows:
                 check(checked, shard)
                 break
-        return Dataset(WhereRows(self.view, checked), self.problems)
+        return Dataset(WhereRows(self.view, checked), self._shards)
 
     def select(self, rows: Sequence[int] | Rows) -> Dataset:
         """Return the samples at these rows of this dataset, which have to be rising."""
@@ -199,7 +187,7 @@ class Dataset:
             picked[0] < 0 or picked[-1] >= len(self) or (np.diff(picked) < 1).any()
         ):
             raise ConfigError(f"select: rows have to rise from 0 to less than {len(self)}")
-        return Dataset(PickedRows(self.view, np.array(self._offsets), picked), self.problems)
+        return Dataset(PickedRows(self.view, np.array(self._offsets), picked), self._shards)
 
     def pieces(
         self,
@@ -232,7 +220,7 @@ class Dataset:
 
     def shard(self, place: int) -> Shard:
         """Return an open shard of the source by its number."""
-        return self._opened(place).shard
+        return self._shards.shard(place)
 
     def _piece(
         self,
@@ -363,19 +351,6 @@ class Dataset:
                     f"there are {', '.join(known)}"
                 )
 
-    def _opened(self, place: int) -> _Open:
-        if (opened := self._open.get(place)) is not None:
-            self._open.move_to_end(place)
-            return opened
-        opened = _Open(self.source.open(place, self.problems), tuple(self.features))
-        self._open[place] = opened
-        while len(self._open) > 1 and (
-            len(self._open) > OPEN_SHARDS
-            or sum(one.shard.num_bytes for one in self._open.values()) > OPEN_BYTES
-        ):
-            self._open.popitem(last=False)
-        return opened
-
     def _by_row(self, which: int) -> tuple[int, int]:
         number = operator.index(which)
         if number < 0:
@@ -408,17 +383,17 @@ class Dataset:
         return True
 
 
-class _Open:
-    """Hold an open shard, and its records for those who ask for single rows."""
-
-    def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
-        self.shard = shard
-        self._names = names
-
-    @cached_property
-    def records(self) -> Records:
-        """Return what single rows are read from; made when the first is asked for."""
-        return Records(self.shard, self._names)
+def _features(source: Source) -> dict[str, Feature]:
+    """Return the features that a source has, in the page's order."""
+    features = dict(FEATURES)
+    if not source.has_images:
+        del features["image"]
+    for name in EMBEDDED:
+        if source.embedding_size is None:
+            del features[name]
+        else:
+            features[name] = replace(features[name], shape=(source.embedding_size,))
+    return features
 
 
 def _decoded(image: bytes) -> Any:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from webpairs.load.source import Rows, Shard, Source
 from webpairs.load.where import Expression
 
-OpenShard = Callable[[int], Shard]
+GetShard = Callable[[int], Shard]
 """Opens a shard by its place, or hands out the open one."""
 
 KEPT_BYTES: Final = 64_000_000
@@ -27,11 +27,11 @@ class View(ABC):
     source: Source
 
     @abstractmethod
-    def rows(self, place: int, open_shard: OpenShard) -> Rows | None:
+    def rows(self, place: int, open_shard: GetShard) -> Rows | None:
         """Return the rows of a shard, rising; None when it is all of them."""
 
     @abstractmethod
-    def count(self, place: int, open_shard: OpenShard) -> int:
+    def count(self, place: int, open_shard: GetShard) -> int:
         """Return how many rows of a shard there are."""
 
 
@@ -41,11 +41,11 @@ class AllRows(View):
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def rows(self, place: int, open_shard: OpenShard) -> Rows | None:
+    def rows(self, place: int, open_shard: GetShard) -> Rows | None:
         """Return None: all."""
         return None
 
-    def count(self, place: int, open_shard: OpenShard) -> int:
+    def count(self, place: int, open_shard: GetShard) -> int:
         """Return what stats or footers say."""
         return self.source.num_rows(place)
 
@@ -63,7 +63,7 @@ class WhereRows(View):
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_kept": OrderedDict()}
 
-    def rows(self, place: int, open_shard: OpenShard) -> Rows | None:
+    def rows(self, place: int, open_shard: GetShard) -> Rows | None:
         """Return the rows of a shard that match; reads the columns of the expression alone."""
         if place in self._kept:
             self._kept.move_to_end(place)
@@ -81,7 +81,7 @@ class WhereRows(View):
             self._kept.popitem(last=False)
         return found
 
-    def count(self, place: int, open_shard: OpenShard) -> int:
+    def count(self, place: int, open_shard: GetShard) -> int:
         """Return how many rows of a shard match."""
         if place not in self._counts:
             self.rows(place, open_shard)
@@ -102,7 +102,7 @@ class PickedRows(View):
     def _ranges(self) -> npt.NDArray[np.int64]:
         return np.searchsorted(self._picked, self._offsets)
 
-    def rows(self, place: int, open_shard: OpenShard) -> Rows | None:
+    def rows(self, place: int, open_shard: GetShard) -> Rows | None:
         """Return the picked rows of a shard."""
         start, end = self._ranges[place : place + 2]
         here = self._picked[start:end] - self._offsets[place]
@@ -111,6 +111,6 @@ class PickedRows(View):
         within = self._parent.rows(place, open_shard)
         return here if within is None else within[here]
 
-    def count(self, place: int, open_shard: OpenShard) -> int:
+    def count(self, place: int, open_shard: GetShard) -> int:
         """Return how many rows of a shard were picked."""
         return int(self._ranges[place + 1] - self._ranges[place])

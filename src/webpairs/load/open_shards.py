@@ -1,0 +1,65 @@
+"""Keep the shards open that were used last, so that memory is bounded and rows are near."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+from typing import Any, Final
+
+from webpairs.load.problems import Problems
+from webpairs.load.record import Records
+from webpairs.load.source import Shard, Source
+
+MAX_SHARDS: Final = 64
+"""Each of them has up to three files mapped."""
+MAX_BYTES: Final = 128_000_000
+"""Columns of open shards: 50 shards of 10,000 samples. One shard stays whatever its size."""
+
+
+class OpenShard:
+    """Hold an open shard, and its records for those who ask for single rows."""
+
+    def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
+        self.shard = shard
+        self._names = names
+
+    @cached_property
+    def records(self) -> Records:
+        """Return what single rows are read from; made when the first is asked for."""
+        return Records(self.shard, self._names)
+
+
+class OpenShards:
+    """Open the shards of a source when they are needed; pickles without those that are open."""
+
+    def __init__(self, source: Source, names: tuple[str, ...]) -> None:
+        """`names` are the features that records have."""
+        self.source = source
+        self.problems = Problems()
+        self._names = names
+        self._open: OrderedDict[int, OpenShard] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "names": self._names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["source"], state["names"])
+
+    def shard(self, place: int) -> Shard:
+        """Return an open shard by its number in the source."""
+        return self.opened(place).shard
+
+    def opened(self, place: int) -> OpenShard:
+        """Return an open shard and its records; of others, the one used longest ago may close."""
+        if (opened := self._open.get(place)) is not None:
+            self._open.move_to_end(place)
+            return opened
+        opened = OpenShard(self.source.open(place, self.problems), self._names)
+        self._open[place] = opened
+        while len(self._open) > 1 and self._is_too_much():
+            self._open.popitem(last=False)
+        return opened
+
+    def _is_too_much(self) -> bool:
+        num_bytes = sum(one.shard.num_bytes for one in self._open.values())
+        return len(self._open) > MAX_SHARDS or num_bytes > MAX_BYTES
