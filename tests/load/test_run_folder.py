@@ -90,6 +90,7 @@ def test_files_that_are_gone_or_of_another_length(loose_run: Path, run: Path) ->
         "embeddings_missing": 1,
         "embeddings_unaligned": 1,
         "no_image": num,
+        "no_embedding": num + more,
     }
     for row in (0, num):
         with pytest.raises(DataError):

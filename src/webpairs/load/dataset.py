@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from webpairs.errors import ConfigError, DataError, Drop
 from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, TABULAR, Feature
+from webpairs.load.joined import JoinedEmbeddings
 from webpairs.load.open_shards import OpenShards
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.recognise import recognise
@@ -54,12 +55,16 @@ class Piece:
     """Both (n, d) float16."""
 
 
-def open_dataset(folder: str | Path) -> Dataset:
+def open_dataset(folder: str | Path, *, embeddings: str | Path | None = None) -> Dataset:
     """Open a folder: a run folder, img2dataset's output, LAION's or clip-retrieval's folders.
 
-    Raises ConfigError, naming what was found, when it is none of them.
+    `embeddings` is another one, whose embeddings are joined to the samples by url and caption, or
+    by key. Raises ConfigError, naming what was found, when it is none of them.
     """
-    return Dataset(AllRows(recognise(Path(folder))))
+    source = recognise(Path(folder))
+    if embeddings is not None:
+        source = JoinedEmbeddings(source, recognise(Path(embeddings)))
+    return Dataset(AllRows(source))
 
 
 class Dataset:
@@ -231,27 +236,28 @@ class Dataset:
         images: bool,
         embeddings: bool,
     ) -> Piece | None:
+        if embeddings:
+            there = shard.embedded(rows)
+            if not there.all():
+                self._note(Problem.NO_EMBEDDING, shard, rows[~there])
+                rows, table = rows[there], table.filter(pa.array(there))
         encoded: list[bytes] | None = None
         if images:
             found = shard.images(rows)
             encoded = [image for image in found if image is not None]
             if len(encoded) < len(found):
                 there = np.array([image is not None for image in found])
-                self._note_missing(shard, rows[~there])
+                self._note(Problem.NO_IMAGE, shard, rows[~there])
                 rows, table = rows[there], table.filter(pa.array(there))
-                if not encoded:
-                    return None
-        if not embeddings:
-            return Piece(place, rows, table, encoded)
-        found_embeddings = shard.embeddings(rows)
-        if found_embeddings is None:
+        if not len(rows):
             return None
-        return Piece(place, rows, table, encoded, *found_embeddings)
+        pair = shard.embeddings(rows) if embeddings else None
+        return Piece(place, rows, table, encoded, *(pair or (None, None)))
 
-    def _note_missing(self, shard: Shard, rows: Rows) -> None:
+    def _note(self, problem: Problem, shard: Shard, rows: Rows) -> None:
         keys = shard.table(["key"]).column("key").take(pa.array(rows)).to_pylist()
         for row, key in zip(rows.tolist(), keys, strict=True):
-            self.problems.of_row(Problem.NO_IMAGE, shard.name, row, key)
+            self.problems.of_row(problem, shard.name, row, key)
 
     def _samples(self, names: tuple[str, ...], decode: Decode) -> Iterator[Sample]:
         tabular = [name for name in names if name in TABULAR]

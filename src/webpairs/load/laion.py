@@ -63,6 +63,11 @@ class LaionMetadata(Source):
             path.name if group is None else f"{path.name}:{group}" for path, group in parts
         )
 
+    @property
+    def has_keys(self) -> bool:
+        """Say whether the files have a column `key`."""
+        return "key" in self._own_names
+
     @cached_property
     def has_images(self) -> bool:
         """Say that it has none."""
@@ -76,12 +81,11 @@ class LaionMetadata(Source):
     @cached_property
     def column_names(self) -> tuple[str, ...]:
         """Return the columns of the first file that can be read, and the key they are given."""
-        for path, _ in self._parts:
-            try:
-                return _with_key(pq.read_schema(path).names)
-            except _UNREADABLE:
-                continue
-        return ("key",)
+        return _with_key(self._own_names)
+
+    @cached_property
+    def _own_names(self) -> list[str]:
+        return _first_names(path for path, _ in self._parts)
 
     def num_rows(self, place: int) -> int:
         """Return what the file's footer says."""
@@ -120,6 +124,11 @@ class EmbeddingFolders(Source):
         numbers = {*self._images, *self._texts, *self._tables}
         self.names = tuple(sorted(numbers, key=lambda number: (int(number), number)))
 
+    @property
+    def has_keys(self) -> bool:
+        """Say whether the files have a column `key`."""
+        return "key" in self._own_names
+
     @cached_property
     def has_images(self) -> bool:
         """Say that it has none."""
@@ -135,13 +144,12 @@ class EmbeddingFolders(Source):
 
     @cached_property
     def column_names(self) -> tuple[str, ...]:
-        """Return the columns of the first file of metadata that can be read."""
-        for name in self.names:
-            try:
-                return _with_key(pq.read_schema(self._tables[name]).names)
-            except (*_UNREADABLE, KeyError):
-                continue
-        return ("key",)
+        """Return the columns of the first file of metadata that can be read, and the key."""
+        return _with_key(self._own_names)
+
+    @cached_property
+    def _own_names(self) -> list[str]:
+        return _first_names(self._tables[name] for name in self.names if name in self._tables)
 
     def num_rows(self, place: int) -> int:
         """Return how many rows the three files have, 0 where they do not agree."""
@@ -284,6 +292,16 @@ def sizes_are_swapped(schema: pa.Schema) -> bool:
 
 def _with_key(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(("key", *names)))
+
+
+def _first_names(paths: Iterable[Path]) -> list[str]:
+    """Return the columns of the first file that can be read."""
+    for path in paths:
+        try:
+            return pq.read_schema(path).names
+        except _UNREADABLE:
+            continue
+    return []
 
 
 def _groups(path: Path) -> list[int | None]:

@@ -51,10 +51,11 @@ def _reader(array: pa.Array) -> Reader:
 
 def _embedding_reader(shard: Shard, which: int) -> Reader:
     def read(row: int) -> Any:
-        embeddings = shard.embeddings(np.array([row]))
-        if embeddings is None:
-            raise DataError(Drop.NOT_AN_IMAGE, f"shard {shard.name} has no embeddings")
-        return embeddings[which][0]
+        rows = np.array([row])
+        pair = shard.embeddings(rows) if shard.embedded(rows)[0] else None
+        if pair is None:
+            raise DataError(Drop.NOT_AN_IMAGE, f"row {row} of {shard.name} has no embeddings")
+        return pair[which][0]
 
     return read
 

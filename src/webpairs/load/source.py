@@ -8,8 +8,8 @@
                                          own, all rows; `key` is unique in the dataset
     shard.stream(names, rows, num_rows)  the same in pieces: (rows, table)
     shard.images(rows)                   encoded bytes, None where there is none
-    shard.embeddings(rows)               ((n, d), (n, d)) float16 of image and text, memory-mapped;
-                                         None where the shard has none
+    shard.embedded(rows)                 which rows have embeddings: all or none, unless joined
+    shard.embeddings(rows)               ((n, d), (n, d)) float16 of image and text, memory-mapped
     shard.release(rows)                  what was read of these rows need not stay in memory
 
 Row i of a table, of the images and of the embeddings is the same sample. A shard that cannot be
@@ -75,6 +75,10 @@ class Shard(ABC):
     def image(self, row: int) -> bytes | None:
         """Return the encoded image of one row."""
         return self.images(np.array([row]))[0]
+
+    def embedded(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Say which of `rows` have embeddings: all or none, unless they come from elsewhere."""
+        return np.full(len(rows), self.embeddings(rows[:1]) is not None)
 
     def embeddings(self, rows: Rows) -> tuple[Embeddings, Embeddings] | None:
         """Return image and text embeddings of rising `rows`, both (n, d) float16; None: none."""
@@ -152,6 +156,11 @@ class Source(ABC):
     @abstractmethod
     def column_names(self) -> tuple[str, ...]:
         """Return the source's own columns: those of its first shard that has any."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Say whether keys are the source's own; else they are given here, by place."""
+        return True
 
     @cached_property
     @abstractmethod
