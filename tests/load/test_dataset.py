@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import webpairs
@@ -190,6 +192,20 @@ def test_batches(loose_run: Path, expected: list[dict[str, Any]]) -> None:
         ds.batches(0)
     with pytest.raises(ConfigError, match="no colour: there are caption"):
         ds.batches(1, columns=["colour"])
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 400))
+def test_batches_of_any_size_are_full_but_the_last(
+    loose_run: Path, expected: list[dict[str, Any]], size: int
+) -> None:
+    batches = list(webpairs.open(loose_run).batches(size, columns=["key", "image_embedding"]))
+    num = len(expected)
+    full, rest = divmod(num, size)
+    assert [len(batch["key"]) for batch in batches] == [size] * full + [rest] * (rest > 0)
+    assert [key for batch in batches for key in batch["key"]] == [row["key"] for row in expected]
+    embeddings = np.concatenate([batch["image_embedding"] for batch in batches])
+    assert np.array_equal(embeddings, np.stack([row["image_embedding"] for row in expected]))
 
 
 def test_every_column_of_metadata_is_within_reach(loose_run: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ import webpairs
 from webpairs.errors import DataError
 from webpairs.files import write_json
 from webpairs.load.dataset import Dataset
+from webpairs.load.problems import Problems
+from webpairs.load.run_folder import RunFolder
+from webpairs.load.source import Shard
 
 
 @pytest.fixture
@@ -30,14 +34,16 @@ def urls_and_images(ds: Dataset) -> list[tuple[str, bytes]]:
     return [(sample["url"], sample["image"]) for sample in ds.images(decode=None)]
 
 
-@pytest.mark.parametrize("fault", ["absent", "shifted", "short", "empty", "noise", "another"])
+@pytest.mark.parametrize("fault", ["absent", "merged", "short", "empty", "noise", "another"])
 def test_a_wrong_index_is_noticed_and_not_followed(loose_run: Path, run: Path, fault: str) -> None:
     path = run / "images" / "00000.tar.idx"
     starts = np.fromfile(path, "<u8")
     if fault == "absent":
         path.unlink()
-    elif fault == "shifted":
-        np.concatenate((starts[1:], [starts[-1] + 2_048])).astype("<u8").tofile(path)
+    elif fault == "merged":  # as many samples, each where the next one is
+        with tarfile.open(path.with_suffix("")) as tar:
+            text = tar.getmembers()[-2].offset
+        np.array([starts[0], *starts[2:-1], text, starts[-1]], "<u8").tofile(path)
     elif fault == "short":
         starts[:-3].tofile(path)
     elif fault == "empty":
@@ -199,10 +205,39 @@ def test_a_run_without_embeddings_has_none(run: Path) -> None:
         ds.embeddings()
 
 
-def test_many_shards_open_few_at_a_time(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webpairs.load.open_shards.MAX_SHARDS", 1)
-    ds = webpairs.open(run)
-    order = [(number * 37) % len(ds) for number in range(60)]
+def test_a_size_that_reaches_into_the_next_member_is_noticed(run: Path) -> None:
+    tar = run / "images" / "00000.tar"
+    place = int(np.fromfile(f"{tar}.idx", "<u8")[3]) + 124
+    data = bytearray(tar.read_bytes())
+    data[place : place + 11] = b"%011o" % 1_000_000
+    tar.write_bytes(data)
+    single, in_order = webpairs.open(run), webpairs.open(run)
+    with pytest.raises(DataError, match="has no image"):
+        single.sample(3, decode=None)
+    samples = list(in_order.images(decode=None))
+    assert all(len(sample["image"]) < 1_000_000 for sample in samples)
+    for ds in (single, in_order):
+        assert ds.problems.counts()["index_wrong"] == 1
+
+
+@pytest.mark.parametrize("limit", [("MAX_SHARDS", 1), ("MAX_BYTES", 1), (None, 0)])
+def test_many_shards_open_few_at_a_time(
+    run: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str | None, int]
+) -> None:
+    opened: list[int] = []
+    open_shard = RunFolder.open
+
+    def counted(self: RunFolder, place: int, problems: Problems) -> Shard:
+        opened.append(place)
+        return open_shard(self, place, problems)
+
+    monkeypatch.setattr(RunFolder, "open", counted)
+    name, number = limit
+    if name is not None:
+        monkeypatch.setattr(f"webpairs.load.open_shards.{name}", number)
     whole = list(webpairs.open(run).images(decode=None))
-    for number in order:
-        assert ds.sample(number, decode=None)["image"] == whole[number]["image"]
+    opened.clear()
+    ds = webpairs.open(run)
+    for row in (0, 40, 1, 41, 2, 42):
+        assert ds.sample(row, decode=None)["image"] == whole[row]["image"]
+    assert opened == ([0, 1] if name is None else [0, 1, 0, 1, 0, 1])
