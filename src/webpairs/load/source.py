@@ -13,7 +13,9 @@
     shard.release(rows)                  what was read of these rows need not stay in memory
 
 Row i of a table, of the images and of the embeddings is the same sample. A shard that cannot be
-read has no rows. `Dataset` opens shards when they are needed and keeps the last ones open.
+read has no rows. `Dataset` opens shards when they are needed and keeps the last ones open; its
+`pieces` is the way for all that writes or trains: neighbouring rows of a shard, their columns as
+an arrow table, encoded images and embeddings, after `where` and without what cannot be read.
 """
 
 from __future__ import annotations
