@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.engine.link import Link, Preprocess
@@ -30,8 +31,9 @@ from webpairs.shard import GivenColumns, Keys, Row, ShardFiles, ShardWriter
 BATCH_IMAGES: Final = 64
 """Images embedded at once, with their texts: images get no faster from 16 on, texts half as fast
 again (17.9 ms a text among 16, 11.6 ms among 64; `benchmarks/clip_pair.py`)."""
-MAX_IN_FLIGHT_IMAGES: Final = 2 * BATCH_IMAGES
-MAX_IN_FLIGHT_BYTES: Final = 64_000_000
+UNSCORED_BATCH_IMAGES: Final = 16
+"""Images written at once where no model wants many: fewer wait in memory."""
+MAX_IN_FLIGHT_BYTES: Final = 8_000_000
 """Received bytes that may wait for decoding, one image of any allowed size apart."""
 MAX_IMAGE_BYTES: Final = 100_000_000
 READ_ROWS: Final = 1_024
@@ -93,8 +95,8 @@ class _Picture:
 class _Obtained:
     """What came of asking for one image: `data`, or the `error` instead."""
 
-    rows: list[tuple[int, Row]]
-    """The candidates that want it: (row number, candidate)."""
+    numbers: list[int]
+    """Rows of the candidates that want it."""
     data: bytes = b""
     opt_out: str | None = None
     """The opt-out of the image's answer that the rows are kept in spite of."""
@@ -105,9 +107,12 @@ class _Obtained:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """An image on its way through the decoder."""
+    """An image on its way through the decoder, which alone still holds its bytes."""
 
-    obtained: _Obtained
+    numbers: list[int]
+    opt_out: str | None
+    facts: Row
+    num_bytes: int
     picture: Future[_Picture]
 
 
@@ -148,7 +153,12 @@ class _ShardBuilder:
         self._unit = unit
         self._link = link
         self._counts = ShardCounts()
+        self._batch_images = UNSCORED_BATCH_IMAGES if unit.threshold is None else BATCH_IMAGES
         self._text_embeddings: dict[str, npt.NDArray[np.float32]] = {}
+        self._table: pa.Table | None = None
+        """Candidates whose images come in any order."""
+        self._streamed: dict[int, Row] = {}
+        """Candidates that were read and are not written yet, where images come in order."""
         self._embed_s = 0.0
         self._write_s = 0.0
         self._decode_s = 0.0
@@ -173,7 +183,7 @@ class _ShardBuilder:
             obtained = self._from_web() if self._unit.archive is None else self._from_archive()
             for asked in self._decode(pool, obtained):
                 batch.append(asked)
-                if len(batch) == BATCH_IMAGES:
+                if len(batch) == self._batch_images:
                     self._finish(batch, writer)
                     batch = []
             self._finish(batch, writer)
@@ -184,9 +194,11 @@ class _ShardBuilder:
         paths = dict(self._unit.archive or ())
         with ArchiveReader(paths, MAX_IMAGE_BYTES, self._unit.ignored_signals) as reader:
             for rows in _images(self._unit.candidates):
+                self._streamed.update(rows)
+                numbers = [number for number, _ in rows]
                 first = rows[0][1]
                 if first["drop"] is not None:
-                    yield _Obtained(rows, error=DataError(Drop(first["drop"])))
+                    yield _Obtained(numbers, error=DataError(Drop(first["drop"])))
                     continue
                 self._counts.images += 1
                 try:
@@ -196,28 +208,26 @@ class _ShardBuilder:
                     if payload.opt_out is not None and not self._unit.keep_opted_out:
                         raise DataError(Drop.OPTED_OUT_IMAGE, payload.opt_out)
                 except DataError as error:
-                    yield _Obtained(rows, error=error)
+                    yield _Obtained(numbers, error=error)
                 else:
-                    yield _Obtained(rows, payload.data, payload.opt_out)
+                    yield _Obtained(numbers, payload.data, payload.opt_out)
 
     def _from_web(self) -> Iterator[_Obtained]:
         """Yield the shard's images as they come; each URL is asked for once."""
         from webpairs.obtain.web import Fetched
 
-        candidates = pq.read_table(self._unit.candidates)
+        self._table = table = pq.read_table(self._unit.candidates)
+        hashes = table.column("hash_given").to_pylist()
         wanted_by: dict[str, list[int]] = {}
-        for number, url in enumerate(candidates.column("url").to_pylist()):
+        for number, url in enumerate(table.column("url").to_pylist()):
             wanted_by.setdefault(url, []).append(number)
         urls = list(wanted_by)
         self._counts.images = len(urls)
         for place, outcome in self._link.fetch(urls, SHARD_DEADLINE_S):
-            rows = [
-                (number, candidates.slice(number, 1).to_pylist()[0])
-                for number in wanted_by[urls[place]]
-            ]
+            numbers = wanted_by[urls[place]]
             if not isinstance(outcome, Fetched):
                 facts = {"http_status": outcome.status, "final_url": outcome.url}
-                yield _Obtained(rows, facts=facts, error=outcome)
+                yield _Obtained(numbers, facts=facts, error=outcome)
                 continue
             connect_s, first_byte_s, receive_s = outcome.seconds
             self._connect_s += connect_s
@@ -229,9 +239,11 @@ class _ShardBuilder:
                 "fetch_date": outcome.date_ms,
                 "permissions": outcome.permissions,
             }
-            right, wrong = _checked(rows, outcome.data)
-            for row, error in wrong:
-                yield _Obtained([row], facts=facts, error=error)
+            wrong = {number: _wrong_hash(hashes[number], outcome.data) for number in numbers}
+            for number, error in wrong.items():
+                if error is not None:
+                    yield _Obtained([number], facts=facts, error=error)
+            right = [number for number, error in wrong.items() if error is None]
             if right:
                 yield _Obtained(right, outcome.data, outcome.opt_out, facts)
 
@@ -246,11 +258,14 @@ class _ShardBuilder:
             else:
                 self._counts.image_bytes += len(obtained.data)
                 future = pool.submit(self._prepare, obtained.data, preprocess)
-            ahead.append(_Asked(obtained, future))
-            while len(ahead) > MAX_IN_FLIGHT_IMAGES or (
+            ahead.append(
+                _Asked(
+                    obtained.numbers, obtained.opt_out, obtained.facts, len(obtained.data), future
+                )
+            )
+            while len(ahead) > 2 * self._batch_images or (
                 len(ahead) > 1
-                and sum(len(a.obtained.data) for a in ahead if not a.picture.done())
-                > MAX_IN_FLIGHT_BYTES
+                and sum(a.num_bytes for a in ahead if not a.picture.done()) > MAX_IN_FLIGHT_BYTES
             ):
                 yield ahead.popleft()
         yield from ahead
@@ -278,22 +293,24 @@ class _ShardBuilder:
         pairs: list[_Pair] = []
         dropped: list[_Dropped] = []
         pictures: list[_Picture] = []
+        numbers = [number for asked in batch for number in asked.numbers]
+        rows = dict(zip(numbers, self._rows(numbers), strict=True))
         for asked in batch:
-            obtained = asked.obtained
-            try:
-                picture = asked.picture.result()
-            except DataError as error:
+            # Not raised here: its traceback would hold this batch, and the batch it.
+            error = asked.picture.exception()
+            if isinstance(error, DataError):
                 dropped += [
-                    (number, {**row, **obtained.facts}, error, None)
-                    for number, row in obtained.rows
+                    (number, {**rows[number], **asked.facts}, error, None)
+                    for number in asked.numbers
                 ]
                 continue
-            for number, row in obtained.rows:
+            picture = asked.picture.result()
+            for number in asked.numbers:
                 # What the page said comes first: it was there before anyone asked for the image.
-                known = {**row, **obtained.facts, "opt_out": row["opt_out"] or obtained.opt_out}
+                opt_out = rows[number]["opt_out"] or asked.opt_out
+                known = {**rows[number], **asked.facts, "opt_out": opt_out}
                 pairs.append((number, known, len(pictures)))
             pictures.append(picture)
-        num_done = sum(len(asked.obtained.rows) for asked in batch)
         if self._unit.threshold is None:
             self._write_unscored(pairs, pictures, writer)
         else:
@@ -302,13 +319,19 @@ class _ShardBuilder:
         for number, row, error, score in dropped:
             writer.add_drop(number, drop_row(row, error, score))
             self._counts.drops[error.drop] += 1
-        self._counts.candidates += num_done
+        self._counts.candidates += len(numbers)
         self._write_s += time.perf_counter() - clock
         news = self._counts.drops - before[1]
         self._link.report(
-            {"done": num_done, "samples": self._counts.samples - before[0]}
+            {"done": len(numbers), "samples": self._counts.samples - before[0]}
             | {str(drop): num for drop, num in news.items()}
         )
+
+    def _rows(self, numbers: list[int]) -> list[Row]:
+        """Return candidates by their row numbers; what was streamed is let go."""
+        if self._table is not None:
+            return self._table.take(pa.array(numbers, pa.int64())).to_pylist()
+        return [self._streamed.pop(number) for number in numbers]
 
     def _write_unscored(
         self, pairs: list[_Pair], pictures: list[_Picture], writer: ShardWriter
@@ -444,20 +467,12 @@ def _same_image(one: Row, other: Row) -> bool:
     )
 
 
-def _checked(
-    rows: list[tuple[int, Row]], data: bytes
-) -> tuple[list[tuple[int, Row]], list[tuple[tuple[int, Row], DataError]]]:
-    """Part the rows whose table gave another hash of the image from the rest."""
-    right: list[tuple[int, Row]] = []
-    wrong: list[tuple[tuple[int, Row], DataError]] = []
-    for row in rows:
-        given = row[1]["hash_given"]
-        if given is not None:
-            kind, _, digest = given.partition(":")
-            found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
-            if found != digest:
-                detail = f"{kind} {found}, the table says {digest}"
-                wrong.append((row, DataError(Drop.HASH_MISMATCH, detail)))
-                continue
-        right.append(row)
-    return right, wrong
+def _wrong_hash(given: str | None, data: bytes) -> DataError | None:
+    """Return what is wrong where a table gave another hash of the image, `sha256:` or `md5:`."""
+    if given is None:
+        return None
+    kind, _, digest = given.partition(":")
+    found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
+    if found == digest:
+        return None
+    return DataError(Drop.HASH_MISMATCH, f"{kind} {found}, the table says {digest}")

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from webpairs import __version__
+from webpairs.engine.malloc import share_one_heap
 from webpairs.errors import ConfigError, RunError
 
 app = typer.Typer(
@@ -495,6 +496,7 @@ class _Stopped(BaseException):
 
 def run() -> None:
     """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
+    share_one_heap()
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -33,6 +33,7 @@ from webpairs.dedupe import (
 )
 from webpairs.engine.link import Link
 from webpairs.engine.local import run_units
+from webpairs.engine.malloc import give_back_freed
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.table import given_columns
@@ -375,6 +376,7 @@ class _Run:
             )
             for shard in shards
         ]
+        give_back_freed()
         marks = [ShardFiles.of(self.out, keys.shard(unit.number)).stats for unit in units]
         amounts = [float(shard.num_candidates) for shard in shards]
         with ExitStack() as stack:

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webpairs.engine.link import Preprocess
+from webpairs.engine.malloc import share_one_heap
 
 if TYPE_CHECKING:
     from webpairs.obtain.service import FetchClient
@@ -131,6 +132,7 @@ def main() -> None:
     and to the fetcher, and the coordinator's pid."""
     # Ctrl-C reaches the whole group: the coordinator decides and ends its workers itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    share_one_heap()
     end_with(int(sys.argv[3]))
     connection = Connection(socket.socket(fileno=int(sys.argv[1])).detach())
     try:

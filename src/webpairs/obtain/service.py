@@ -2,8 +2,8 @@
 worker's.
 
 The coordinator runs the fetcher in a thread; each worker reaches it over a socket pair that it was
-born with, on which requests and images travel as pickled frames (both ends are this program).
-What a worker has not taken yet counts against `web.MAX_UNCONSUMED_BYTES`.
+born with, on which pickled frames travel (both ends are this program), an image's bytes behind
+theirs. What a worker has not taken yet counts against `web.MAX_UNCONSUMED_BYTES`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,6 +25,10 @@ from webpairs.obtain.dns import CachingResolver, Resolver
 from webpairs.obtain.web import Fetched, Fetcher, FetchRules, Outcome, Request
 
 _LENGTH: Final = struct.Struct("<Q")
+_LENGTHS: Final = struct.Struct("<QQ")
+"""Of an answer's pickled part and of the image behind it."""
+TELL_BYTES: Final = 1 << 20
+"""Taken bytes are told of when there are so many, and before waiting for more."""
 
 
 class FetchService:
@@ -89,16 +94,31 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=ours)
     loop = asyncio.get_running_loop()
     waiting: set[Request] = set()
+    answers: asyncio.Queue[tuple[int, int, Outcome]] = asyncio.Queue()
     num_untaken_bytes = 0
+
+    async def send() -> None:
+        # One frame after the other: what waits is the images themselves, not copies in a buffer.
+        writer.transport.set_write_buffer_limits(high=0)
+        while True:
+            batch, number, outcome = await answers.get()
+            data = b""
+            if isinstance(outcome, Fetched):
+                data, outcome = outcome.data, replace(outcome, data=b"")
+            told = pickle.dumps((batch, number, outcome), protocol=pickle.HIGHEST_PROTOCOL)
+            writer.write(_LENGTHS.pack(len(told), len(data)) + told)
+            if data:
+                writer.write(data)
+            await writer.drain()
 
     def answer(request: Request, batch: int, number: int, outcome: Outcome) -> None:
         nonlocal num_untaken_bytes
         waiting.discard(request)
         if isinstance(outcome, Fetched):
             num_untaken_bytes += len(outcome.data)
-        if not writer.is_closing():
-            writer.write(_frame((batch, number, outcome)))
+        answers.put_nowait((batch, number, outcome))
 
+    sender = loop.create_task(send())
     try:
         while True:
             size = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))[0]
@@ -120,6 +140,8 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
         for request in waiting:
             request.cancelled = True
         fetcher.consumed(num_untaken_bytes)
+        sender.cancel()
+        await asyncio.gather(sender, return_exceptions=True)
         writer.close()
 
 
@@ -169,16 +191,22 @@ class FetchClient:
             batch = self._num_batches
             self._num_batches += 1
             self._batches[batch] = inbox
+        num_taken_bytes = 0
         try:
             self._send(("fetch", batch, list(urls), deadline_s))
             for _ in urls:
+                if num_taken_bytes and (num_taken_bytes >= TELL_BYTES or inbox.empty()):
+                    self._send(("taken", num_taken_bytes))
+                    num_taken_bytes = 0
                 answer = inbox.get() if not self._closed or not inbox.empty() else None
                 if answer is None:
                     raise RunError("the fetcher has ended: run the same line again to go on")
                 if isinstance(answer[1], Fetched):
-                    self._send(("taken", len(answer[1].data)))
+                    num_taken_bytes += len(answer[1].data)
                 yield answer
         finally:
+            if num_taken_bytes:
+                self._send(("taken", num_taken_bytes))
             with self._lock:
                 del self._batches[batch]
 
@@ -189,8 +217,11 @@ class FetchClient:
     def _receive(self) -> None:
         try:
             with self._connection.makefile("rb", buffering=1 << 20) as stream:
-                while head := stream.read(_LENGTH.size):
-                    batch, number, outcome = pickle.loads(stream.read(_LENGTH.unpack(head)[0]))
+                while head := stream.read(_LENGTHS.size):
+                    num_told, num_data = _LENGTHS.unpack(head)
+                    batch, number, outcome = pickle.loads(stream.read(num_told))
+                    if isinstance(outcome, Fetched):
+                        outcome = replace(outcome, data=stream.read(num_data))
                     with self._lock:
                         inbox = self._batches.get(batch)
                     if inbox is not None:

@@ -47,7 +47,7 @@ MAX_SITES: Final = 20_000
 """Sites whose permissions are remembered; the ones not asked for longest are asked anew."""
 PERMISSIONS_AGE_S: Final = 24 * 3600.0
 """RFC 9309, 2.4."""
-MAX_UNCONSUMED_BYTES: Final = 64_000_000
+MAX_UNCONSUMED_BYTES: Final = 16_000_000
 """Images that wait for who asked for them; nothing new is asked for beyond."""
 
 _OK: Final = frozenset((200, 203))
