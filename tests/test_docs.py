@@ -47,7 +47,7 @@ def test_every_named_file_exists() -> None:
     "page", ["README.md", *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md")))]
 )
 def test_no_option_is_named_that_does_not_exist(page: str) -> None:
-    source = _read("src/webpairs/cli.py")
+    source = "".join(one.read_text() for one in (ROOT / "src/webpairs/cli").glob("*.py"))
     known = set(re.findall(r'"(--[a-z-]+)"', source)) | {"--help"}
     blocks = re.findall(r"`webpairs [^`]*`|^(?:\./run )?webpairs .*$", _read(page), re.MULTILINE)
     named = {option for block in blocks for option in re.findall(r"--[a-z][a-z-]+", block)}

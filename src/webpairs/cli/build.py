@@ -1,180 +1,37 @@
-"""Name the verbs of the `webpairs` command; no logic lives here."""
+"""Name the verbs that make datasets; no logic lives here."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 import typer
 
 from webpairs import __version__
-from webpairs.engine.malloc import share_one_heap
-from webpairs.errors import ConfigError, RunError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M.",
+from webpairs.cli.app import app, make_progress, split_list
+from webpairs.cli.options import (
+    CANDIDATES,
+    IMAGES,
+    JUDGE,
+    SHARDS,
+    AllowNetwork,
+    Connections,
+    Contact,
+    ImageSources,
+    Inputs,
+    Languages,
+    MaxMemory,
+    Out,
+    PerHost,
+    PerHostRate,
+    RecipeName,
+    Retries,
+    TextColumn,
+    Texts,
+    Timeout,
+    UrlColumn,
+    Workers,
 )
-
-CANDIDATES: Final = "Which candidates"
-IMAGES: Final = "Which images, and how they are stored"
-JUDGE: Final = "Who judges"
-WEB: Final = "The web (never changes the dataset, where the web answers the same)"
-MACHINE: Final = "The machine (never changes the dataset)"
-SHARDS: Final = "Order and shards"
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="INPUT...",
-        help="WARC or WAT files, or tables of URLs and texts (parquet, csv, tsv, jsonl, txt); "
-        "folders, globs and fsspec URLs of them; recognised by content.",
-        show_default=False,
-    ),
-]
-Out = Annotated[
-    str, typer.Option("--out", metavar="DIR", help="Folder to write to.", show_default=False)
-]
-RecipeName = Annotated[
-    str,
-    typer.Option(
-        "--recipe", metavar="NAME", help="Rules of the dataset.", rich_help_panel=CANDIDATES
-    ),
-]
-Languages = Annotated[
-    str | None,
-    typer.Option(
-        "--languages",
-        metavar="en|any|LIST",
-        help="Languages of texts to keep, ISO 639 codes with commas. (default: the recipe's, en)",
-        rich_help_panel=CANDIDATES,
-        show_default=False,
-    ),
-]
-Texts = Annotated[
-    str | None,
-    typer.Option(
-        "--texts",
-        metavar="LIST",
-        help="Where texts come from: alt, title, caption; the last only from WARC. "
-        "(default: the recipe's, alt)",
-        rich_help_panel=CANDIDATES,
-        show_default=False,
-    ),
-]
-ImageSources = Annotated[
-    str | None,
-    typer.Option(
-        "--image-sources",
-        metavar="LIST",
-        help="Where image URLs come from: src, srcset, picture, data-src; all but src only from "
-        "WARC. (default: the recipe's, src)",
-        rich_help_panel=CANDIDATES,
-        show_default=False,
-    ),
-]
-UrlColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--url-column",
-        metavar="NAME",
-        help="Tables: the column of URLs. (default: found by its name or content)",
-        rich_help_panel=CANDIDATES,
-        show_default=False,
-    ),
-]
-TextColumn = Annotated[
-    str | None,
-    typer.Option(
-        "--text-column",
-        metavar="NAME",
-        help="Tables: the column of texts. (default: found by its name)",
-        rich_help_panel=CANDIDATES,
-        show_default=False,
-    ),
-]
-PerHost = Annotated[
-    int,
-    typer.Option(
-        "--per-host", metavar="N", help="Requests to one host at once.", rich_help_panel=WEB
-    ),
-]
-PerHostRate = Annotated[
-    float,
-    typer.Option(
-        "--per-host-rate",
-        metavar="X",
-        help="Requests a second to one host; 0 for no limit.",
-        rich_help_panel=WEB,
-    ),
-]
-Connections = Annotated[
-    int,
-    typer.Option(
-        "--connections", metavar="N", help="Requests under way at once.", rich_help_panel=WEB
-    ),
-]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout", metavar="S", help="Seconds a request may take in all.", rich_help_panel=WEB
-    ),
-]
-Retries = Annotated[
-    int,
-    typer.Option(
-        "--retries",
-        metavar="N",
-        help="More tries where they can help: 429, 5xx, connections that fail or break.",
-        rich_help_panel=WEB,
-    ),
-]
-AllowNetwork = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--allow-network",
-        metavar="CIDR",
-        help="Reach this network too, which is not public, e.g. 10.1.0.0/16; may be repeated.",
-        rich_help_panel=WEB,
-        show_default=False,
-    ),
-]
-Contact = Annotated[
-    str | None,
-    typer.Option(
-        "--contact",
-        metavar="MAIL|URL",
-        help="Whom the owners of sites can write to; told in the User-Agent.",
-        rich_help_panel=WEB,
-        show_default=False,
-    ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        metavar="N",
-        help="Worker processes; 1 runs everything in one process. (default: one a core)",
-        rich_help_panel=MACHINE,
-        show_default=False,
-    ),
-]
-MaxMemory = Annotated[
-    str,
-    typer.Option(
-        "--max-memory",
-        metavar="SIZE",
-        help="Memory the run plans with, e.g. 4GB, 500MB.",
-        rich_help_panel=MACHINE,
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
@@ -331,13 +188,13 @@ def build_verb(
         recipe=recipe,
         image_size=image_size,
         resize=resize,
-        languages=_list(languages),
-        texts=_list(texts),
-        image_sources=_list(image_sources),
+        languages=split_list(languages),
+        texts=split_list(texts),
+        image_sources=split_list(image_sources),
         url_column=url_column,
         text_column=text_column,
         keep_opted_out=keep_opted_out,
-        ignore_signals=_list(ignore_signals) or (),
+        ignore_signals=split_list(ignore_signals) or (),
         per_host=per_host,
         per_host_rate=per_host_rate,
         connections=connections,
@@ -351,7 +208,7 @@ def build_verb(
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_build_result(build_dataset(options, _progress()))
+    print_build_result(build_dataset(options, make_progress()))
 
 
 @app.command("retry")
@@ -391,7 +248,7 @@ def retry_verb(
 
     options = RetryOptions(
         out=folder,
-        reasons=RETRY_REASONS if reasons is None else _list(reasons) or (),
+        reasons=RETRY_REASONS if reasons is None else split_list(reasons) or (),
         per_host=per_host,
         per_host_rate=per_host_rate,
         connections=connections,
@@ -402,7 +259,7 @@ def retry_verb(
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_build_result(retry_dataset(options, _progress()))
+    print_build_result(retry_dataset(options, make_progress()))
 
 
 @app.command("extract")
@@ -427,15 +284,15 @@ def extract_verb(
         inputs=tuple(inputs),
         out=out,
         recipe=recipe,
-        languages=_list(languages),
-        texts=_list(texts),
-        image_sources=_list(image_sources),
+        languages=split_list(languages),
+        texts=split_list(texts),
+        image_sources=split_list(image_sources),
         url_column=url_column,
         text_column=text_column,
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_extract_result(extract_candidates(options, _progress()))
+    print_extract_result(extract_candidates(options, make_progress()))
 
 
 @app.command("status")
@@ -479,70 +336,12 @@ def demo_verb(
     if hostile:
         from webpairs.demo.hostile_check import check_hostile
 
-        check = check_hostile(Path(out) / "hostile", workers=workers, progress=_progress())
+        check = check_hostile(Path(out) / "hostile", workers=workers, progress=make_progress())
         print_hostile_check(check)
         if not check.passed:
             raise typer.Exit(1)
         return
     from webpairs.demo.run import run_demo
 
-    result = run_demo(Path(out), images=images, workers=workers, progress=_progress())
+    result = run_demo(Path(out), images=images, workers=workers, progress=make_progress())
     print_demo_result(result)
-
-
-class _Stopped(BaseException):
-    """Ctrl-C or SIGTERM; not an error, and nothing may swallow it."""
-
-
-def run() -> None:
-    """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
-    share_one_heap()
-    received: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise _Stopped
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    try:
-        # Not standalone: usage errors are to be one line as all others, not a box.
-        sys.exit(app(prog_name="webpairs", standalone_mode=False))
-    except BaseException as error:
-        # A library that was interrupted, such as DuckDB, may have made an error of its own of it.
-        if received:
-            # A second Ctrl-C while Python ends would only print a traceback.
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, signal.SIG_IGN)
-            print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
-            sys.exit(128 + received[0])
-        if (line := _line_of(error)) is None:
-            raise
-        if line:
-            print(f"webpairs: {line}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, RunError) else 2)
-
-
-def _line_of(error: BaseException) -> str | None:
-    """Return the line that tells the user about an error, None for a fault of webpairs."""
-    if isinstance(error, (ConfigError, RunError)):
-        return str(error)
-    # Typer's usage errors; their class is click's or, in later versions, a copy of it.
-    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
-    if format_message is None:
-        return None
-    message = " ".join(format_message().split())
-    # Without a message it is the missing verb, for which typer has printed the help.
-    return f"{message.rstrip('.')}: see webpairs --help" if message else ""
-
-
-def _list(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    return tuple(one.strip() for one in text.split(",") if one.strip())
-
-
-def _progress() -> Any:
-    from webpairs.progress import RunProgress
-
-    return RunProgress()

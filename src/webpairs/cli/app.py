@@ -1,0 +1,82 @@
+"""Run the command: errors that a user can mend are one line, a stop is told, help is grouped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import typer
+
+from webpairs.engine.malloc import share_one_heap
+from webpairs.errors import ConfigError, RunError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M.",
+)
+
+
+class _Stopped(BaseException):
+    """Ctrl-C or SIGTERM; not an error, and nothing may swallow it."""
+
+
+def run() -> None:
+    """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
+    share_one_heap()
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise _Stopped
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        # Not standalone: usage errors are to be one line as all others, not a box.
+        sys.exit(app(prog_name="webpairs", standalone_mode=False))
+    except BaseException as error:
+        # A library that was interrupted, such as DuckDB, may have made an error of its own of it.
+        if received:
+            # A second Ctrl-C while Python ends would only print a traceback.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+            print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
+            sys.exit(128 + received[0])
+        if (line := _line_of(error)) is None:
+            raise
+        if line:
+            print(f"webpairs: {line}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, RunError) else 2)
+
+
+def _line_of(error: BaseException) -> str | None:
+    """Return the line that tells the user about an error, None for a fault of webpairs."""
+    if isinstance(error, (ConfigError, RunError)):
+        return str(error)
+    # Typer's usage errors; their class is click's or, in later versions, a copy of it.
+    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
+    if format_message is None:
+        return None
+    message = " ".join(format_message().split())
+    # Without a message it is the missing verb, for which typer has printed the help.
+    return f"{message.rstrip('.')}: see webpairs --help" if message else ""
+
+
+def make_progress() -> Any:
+    """Return the progress that a verb shows."""
+    from webpairs.progress import RunProgress
+
+    return RunProgress()
+
+
+def split_list(text: str | None) -> tuple[str, ...] | None:
+    """Return the parts of a list with commas; None of none."""
+    if text is None:
+        return None
+    return tuple(one.strip() for one in text.split(",") if one.strip())
