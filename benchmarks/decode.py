@@ -1,11 +1,14 @@
-"""Time decode + store per image beside img2dataset's way with OpenCV, and weigh scaled decoding.
+"""Time decode + store per image beside img2dataset's way with OpenCV, and weigh what is given up.
 
-    ./run python benchmarks/decode.py [--peer PYTHON] [--repeats 20] [--scaled]
+    ./run python benchmarks/decode.py [--peer PYTHON] [--repeats 20] [--copies | --scaled]
 
 PYTHON is an interpreter with OpenCV, e.g. of `uv venv peer && uv pip install --python
 peer/bin/python opencv-python-headless`; without it our own figures are printed alone. The pictures
 are drawn: noise with the spectrum of photographs, shapes and text. Both sides use one thread, and
 its processor time is what counts, so that other work on the machine disturbs less.
+
+`--copies` asks how well filters shrink, after a whole and after a scaled decode: decibels between
+the copy (short side 256) and the whole picture, both resized to 224 px as for CLIP.
 
 `--scaled` asks what it would change to let libjpeg shrink while it decodes (Pillow's `draft`), for
 a model that reads 224 px and for `tiny`: milliseconds saved, pixels moved, and cosines moved.
@@ -14,7 +17,9 @@ a model that reads 224 px and for `tiny`: milliseconds saved, pixels moved, and 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
+import math
 import random
 import statistics
 import subprocess
@@ -24,8 +29,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageDraw, ImageFont
 
+from webpairs import image as product
 from webpairs.clip.architecture import Preprocessing
 from webpairs.clip.model import load_model
 from webpairs.clip.preprocess import square
@@ -43,6 +50,11 @@ RULES = ImageRules(
     resize="border",
     jpeg_quality=95,
 )
+SCALED = dataclasses.replace(RULES, scaled_decode=True)
+# So near to 4:3 that the model's crop of copy and picture is the same; the last does not divide.
+COPY_SIZES = ((640, 480), (1024, 768), (1600, 1200), (2048, 1536), (4097, 3073))
+COPY_SEEDS = (1, 2, 3)
+OTHER_FILTERS = {"lanczos": FilterType.lanczos3, "bilinear": FilterType.bilinear}
 
 # What img2dataset 1.47 does to an image with its defaults (resizer.py), albumentations unrolled:
 # decode unchanged, alpha on white, longest side to 256 by INTER_AREA, white border, JPEG 95.
@@ -78,14 +90,40 @@ for path in sys.argv[2:]:
 """  # noqa: E501
 
 
+# What OpenCV makes of a JPEG with its filter for shrinking, and in what time.
+PEER_COPIES = """
+import sys, time, statistics
+import cv2, numpy as np
+cv2.setNumThreads(1)
+def run(path, size):
+    return cv2.resize(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED), size,
+                      interpolation=cv2.INTER_AREA)
+repeats = int(sys.argv[1])
+for argument in sys.argv[2:]:
+    path, width, height = argument.rsplit(":", 2)
+    size = (int(width), int(height))
+    np.save(path + ".npy", run(path, size)[..., ::-1])
+    times = []
+    for _ in range(repeats):
+        start = time.thread_time()
+        run(path, size)
+        times.append(time.thread_time() - start)
+    print(1000 * statistics.median(times))
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", help="an interpreter that has OpenCV (cv2)")
     parser.add_argument("--repeats", type=int, default=20, help="runs per file; medians are shown")
-    parser.add_argument("--scaled", action="store_true", help="weigh scaled JPEG decoding")
+    weigh = parser.add_mutually_exclusive_group()
+    weigh.add_argument("--copies", action="store_true", help="weigh filters and scaled decoding")
+    weigh.add_argument("--scaled", action="store_true", help="weigh scaled decoding for a model")
     arguments = parser.parse_args()
     if arguments.scaled:
         weigh_scaled_decoding(arguments.repeats)
+    elif arguments.copies:
+        weigh_copies(arguments.peer, arguments.repeats)
     else:
         compare(arguments.peer, arguments.repeats)
 
@@ -140,30 +178,115 @@ def compare(peer: str | None, repeats: int) -> None:
             for format in FORMATS:
                 paths.append(Path(folder) / f"{size[0]}x{size[1]}.{format}")
                 paths[-1].write_bytes(encode(draw(*size, seed=1), format))
-        theirs = run_peer(peer, repeats, paths)
-        print(f"{'file':>16} {'KB':>6} {'decode ms':>10} {'+ store ms':>10} {'peer ms':>9} ratio")
+        theirs = run_peer(peer, PEER, repeats, list(map(str, paths)))
+        print(
+            f"{'file':>16} {'KB':>6} {'decode ms':>10} {'+ store ms':>10} {'scaled ms':>10}"
+            f" {'peer ms':>9} ratio scaled"
+        )
         for path, their_ms in zip(paths, theirs, strict=True):
             data = path.read_bytes()
             decode_ms = median_ms(lambda data=data: decode(data, RULES), repeats)
-            all_ms = median_ms(lambda data=data: store(decode(data, RULES), data, RULES), repeats)
-            beside = f"{their_ms:>9.2f} {their_ms / all_ms:>5.2f}" if their_ms else ""
+            whole_ms, scaled_ms = (
+                median_ms(lambda data=data, of=of: store(decode(data, of), data, of), repeats)
+                for of in (RULES, SCALED)
+            )
+            beside = ""
+            if their_ms:
+                beside = (
+                    f" {their_ms:>9.2f} {their_ms / whole_ms:>5.2f} {their_ms / scaled_ms:>6.2f}"
+                )
             print(
-                f"{path.name:>16} {len(data) / 1000:>6.0f} {decode_ms:>10.2f} {all_ms:>10.2f}"
-                f" {beside}"
+                f"{path.name:>16} {len(data) / 1000:>6.0f} {decode_ms:>10.2f} {whole_ms:>10.2f}"
+                f" {scaled_ms:>10.2f}{beside}"
             )
 
 
-def run_peer(peer: str | None, repeats: int, paths: list[Path]) -> list[float | None]:
-    """Return the peer's milliseconds per file, or say why there are none."""
+def run_peer(
+    peer: str | None, script: str, repeats: int, arguments: list[str]
+) -> list[float | None]:
+    """Return the peer's milliseconds per argument, or say why there are none."""
     if peer is None:
         print("No --peer given: ours alone.")
-        return [None] * len(paths)
-    line = [peer, "-c", PEER, str(repeats), *map(str, paths)]
+        return [None] * len(arguments)
+    line = [peer, "-c", script, str(repeats), *arguments]
     done = subprocess.run(line, capture_output=True, text=True, timeout=600)
     if done.returncode:
         print(f"{peer} cannot run the peer: {done.stderr.strip().splitlines()[-1]}")
-        return [None] * len(paths)
+        return [None] * len(arguments)
     return [float(line) for line in done.stdout.split()]
+
+
+def weigh_copies(peer: str | None, repeats: int) -> None:
+    """Print how close to the whole picture copies are, before and after JPEG, and their time."""
+    whole = dataclasses.replace(RULES, resize="keep-ratio")
+    scaled = dataclasses.replace(SCALED, resize="keep-ratio")
+    ways: dict[str, Callable[[bytes], Image.Image]] = {
+        name: lambda data, of=of: resampled(decode(data, whole).rgb, of)
+        for name, of in OTHER_FILTERS.items()
+    }
+    ways["bicubic"] = lambda data: product._resize(decode(data, whole), whole)
+    ways["bicubic, scaled"] = lambda data: product._resize(decode(data, scaled), scaled)
+    print(f"{'JPEG':>10} {'copy':>15} {'decoded':>10} {'dB':>6} {'JPEG dB':>8} {'ms':>6}")
+    with tempfile.TemporaryDirectory() as folder:
+        for size in COPY_SIZES:
+            paths = [Path(folder) / f"{size[0]}x{size[1]}-{seed}.jpeg" for seed in COPY_SEEDS]
+            for path, seed in zip(paths, COPY_SEEDS, strict=True):
+                path.write_bytes(encode(draw(*size, seed=seed), "jpeg"))
+            files = [path.read_bytes() for path in paths]
+            truth = [at_224(whole_of(data)) for data in files]
+            for name, way in ways.items():
+                copies = [way(data) for data in files]
+                ms = median_ms(lambda way=way, data=files[0]: way(data), repeats)
+                shown = decode(files[0], scaled if "scaled" in name else whole).rgb.size
+                print_copies(size, name, shown, copies, truth, ms)
+            width, height = resampled_size(*size)
+            asked = [f"{path}:{width}:{height}" for path in paths]
+            times = run_peer(peer, PEER_COPIES, repeats, asked) if peer else [None]
+            if times[0]:
+                copies = [Image.fromarray(np.load(f"{path}.npy")) for path in paths]
+                print_copies(size, "OpenCV's area", size, copies, truth, times[0])
+
+
+def print_copies(
+    size: tuple[int, int],
+    name: str,
+    shown: tuple[int, int],
+    copies: list[Image.Image],
+    truth: list[np.ndarray],
+    ms: float,
+) -> None:
+    coded = [Image.open(io.BytesIO(encode_copy(copy))) for copy in copies]
+    before, after = (
+        statistics.mean(decibels(at_224(a), b) for a, b in zip(of, truth, strict=True))
+        for of in (copies, coded)
+    )
+    print(
+        f"{size[0]:>5}x{size[1]:<4} {name:>15} {shown[0]:>5}x{shown[1]:<4} {before:>6.1f}"
+        f" {after:>8.1f} {ms:>6.2f}",
+        flush=True,
+    )
+
+
+def resampled_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size of a copy with a short side of 256."""
+    short = min(width, height)
+    return round(RULES.size_px * width / short), round(RULES.size_px * height / short)
+
+
+def resampled(rgb: Image.Image, filter: FilterType) -> Image.Image:
+    copy = Image.new("RGB", resampled_size(*rgb.size))
+    Resizer().resize_pil(rgb, copy, ResizeOptions(resize_alg=ResizeAlg.convolution(filter)))
+    return copy
+
+
+def encode_copy(copy: Image.Image) -> bytes:
+    out = io.BytesIO()
+    copy.save(out, "JPEG", quality=RULES.jpeg_quality, subsampling="4:2:0")
+    return out.getvalue()
+
+
+def decibels(one: np.ndarray, other: np.ndarray) -> float:
+    return 10 * math.log10(255**2 / np.square(one - other).mean())
 
 
 def weigh_scaled_decoding(repeats: int) -> None:

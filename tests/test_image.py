@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import museum_images as museum
 import numpy as np
 import pytest
+from cykooz_resizer import CpuExtensions, Resizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -108,7 +112,7 @@ def test_pixel_cap_holds_to_the_pixel_and_before_decoding(
     data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode(data, rules(max_pixels=museum.WIDTH * museum.HEIGHT))
-    monkeypatch.setattr(image, "_render", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(image, "_render", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError) as caught:
         decode(data, rules(max_pixels=museum.WIDTH * museum.HEIGHT - 1))
     assert caught.value.drop == Drop.PIXELS
@@ -330,7 +334,7 @@ def test_border_is_always_the_square_with_the_picture_in_the_middle(size: tuple[
     assert (stored.width, stored.height, stored.extension) == (64, 64, "jpg")
     with opened(stored.data) as copy:
         assert (copy.size, copy.format, copy.mode) == ((64, 64), "JPEG", "RGB")
-    drawn = pixels(image._resize(black.rgb, RULES))[..., 0] < 128
+    drawn = pixels(image._resize(black, RULES))[..., 0] < 128
     inside_width = max(1, round(64 * width / max(size)))
     inside_height = max(1, round(64 * height / max(size)))
     rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
@@ -365,7 +369,7 @@ def test_center_crop_is_the_middle_square() -> None:
     # Soft, as photographs are: where neighbours differ most, the resamplers clip at another step.
     noise = np.random.default_rng(5).integers(0, 256, (4, 12, 3)).astype(np.uint8)
     picture = np.asarray(Image.fromarray(noise).resize((180, 60), Image.Resampling.BILINEAR))
-    shown = image._resize(decoded_of(picture).rgb, rules(resize="center-crop"))
+    shown = image._resize(decoded_of(picture), rules(resize="center-crop"))
     whole = Image.fromarray(picture).resize((192, 64), Image.Resampling.BICUBIC)
     assert np.abs(pixels(shown) - pixels(whole)[:, 64:128]).max() <= 2
     stored = store(decoded_of(picture), b"", rules(resize="center-crop"))
@@ -379,10 +383,78 @@ def test_a_ribbon_that_would_grow_too_long_is_dropped_before_decoding(
     decoded = decode(ribbon, RULES)
     assert (store(decoded, ribbon, RULES).width, decoded.height) == (64, 10_000)
     assert store(decoded, ribbon, rules(resize="center-crop")).height == 64
-    monkeypatch.setattr(image, "_render", lambda _: pytest.fail("decoded"))
+    monkeypatch.setattr(image, "_render", lambda *_: pytest.fail("decoded"))
     with pytest.raises(DataError) as caught:
         decode(ribbon, rules(resize="keep-ratio"))
     assert caught.value.drop == Drop.ASPECT
+
+
+@pytest.mark.parametrize("sides", [(1, 65_500), (65_500, 1), (65_500, 137), (137, 65_500)], ids=str)
+@pytest.mark.parametrize("resize", RESIZE_MODES)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "progressive JPEG"])
+def test_the_longest_sides_are_stored_or_are_a_drop(
+    sides: tuple[int, int], resize: str, kind: str
+) -> None:
+    data = museum.save(
+        Image.new("RGB", sides, (9, 99, 199)),
+        kind.split()[-1],
+        **({"progressive": True} if "progressive" in kind else {}),
+    )
+    for scaled_decode in (False, True):
+        these = rules(resize=resize, scaled_decode=scaled_decode)
+        if resize == "keep-ratio" and 1 in sides:
+            with pytest.raises(DataError) as caught:
+                decode(data, these)
+            assert caught.value.drop == Drop.ASPECT
+            continue
+        decoded = decode(data, these)
+        stored = store(decoded, data, these)
+        with opened(stored.data) as copy:
+            assert copy.size == (stored.width, stored.height)
+        shown = decoded.rgb if resize == "none" else image._resize(decoded, these)
+        levels = pixels(shown)[(shown.height - 1) // 2, (shown.width - 1) // 2]
+        assert np.abs(levels - (9, 99, 199)).max() <= 2
+
+
+@pytest.mark.parametrize("sides", [(65_501, 1), (1, 65_501), (89_478_484, 1), (1, 89_478_484)])
+@pytest.mark.parametrize("resize", RESIZE_MODES)
+def test_a_longer_side_is_dropped_before_decoding(
+    sides: tuple[int, int], resize: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow has no memory for the third, and the weights to shrink the last take 3 GB."""
+    data = museum.png(b"\0" * 3, 3, 8, 2, size=sides)
+    monkeypatch.setattr(image, "_render", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(DataError) as caught:
+        decode(data, rules(resize=resize))
+    assert caught.value.drop == Drop.PIXELS
+    assert "65500 a side" in caught.value.detail
+
+
+PEAK = """
+import re, sys
+from pathlib import Path
+from webpairs.image import ImageRules, decode, store
+these = ImageRules(min_bytes=0, max_pixels=10**8, formats=("png",), size_px=64, resize=sys.argv[1], jpeg_quality=95)
+for path in sys.argv[2:]:
+    data = Path(path).read_bytes()
+    store(decode(data, these), data, these)
+    print(re.search("VmHWM: *(.*) kB", Path("/proc/self/status").read_text())[1])
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("resize", ["border", "keep-ratio"])
+@pytest.mark.parametrize("sides", [(65_500, 137), (137, 65_500)], ids=str)
+def test_memory_is_a_few_bytes_a_pixel_whatever_the_shape(
+    sides: tuple[int, int], resize: str, tmp_path: Path
+) -> None:
+    (tmp_path / "first.png").write_bytes(museum.PNG)
+    Image.new("RGB", sides).save(tmp_path / "long.png")
+    line = [sys.executable, "-c", PEAK, resize, tmp_path / "first.png", tmp_path / "long.png"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    before, after = (1024 * int(peak) for peak in done.stdout.split())
+    # 4 as decoded; when the copy stays long, as much as half of it again between the two passes.
+    assert 4 <= (after - before) / (sides[0] * sides[1]) < 8
 
 
 @pytest.mark.parametrize("factor", [2, 4.3, 11])
@@ -392,7 +464,7 @@ def test_shrinking_averages_what_it_leaves_out(factor: float) -> None:
     side = int(64 * factor)
     noise = rng.integers(0, 256, (side, side, 3)).astype(np.uint8)
     smooth = Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC)
-    shown = image._resize(Image.fromarray(noise), RULES)
+    shown = image._resize(decoded_of(noise), RULES)
     assert np.abs(pixels(shown) - pixels(smooth)).mean() < 2.5
 
 
@@ -404,6 +476,102 @@ def test_a_stored_copy_has_no_metadata_and_is_the_same_each_time() -> None:
         assert not {0xE1, 0xE2, 0xED, 0xFE} & set(markers[: markers.index(0xDA)])
         with opened(stored.data) as copy:
             assert set(copy.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+def test_a_copy_is_the_same_with_and_without_vector_instructions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Plain(Resizer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cpu_extensions = CpuExtensions.none
+            used.append(self)
+
+    used: list[Plain] = []
+    rng = np.random.default_rng(2)
+    pictures = [
+        decoded_of((rng.integers(0, most, (97, 211, 3)) * 5).astype("u1")) for most in (2, 51)
+    ]
+    modes = [rules(resize=resize) for resize in ("border", "keep-ratio", "center-crop")]
+    usual = [store(picture, b"", these) for picture in pictures for these in modes]
+    monkeypatch.setattr(image, "Resizer", Plain)
+    assert [store(picture, b"", these) for picture in pictures for these in modes] == usual
+    assert len(used) == len(usual)
+
+
+# Scaled decoding --------------------------------------------------------------------------------
+
+
+def soft(width: int, height: int) -> Image.Image:
+    """Draw noise as soft as a photograph, where a copy of 64 px has no more to show."""
+    noise = np.random.default_rng(3).integers(0, 256, (height // 6, width // 6, 3)).astype(np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def decibels(one: bytes, other: bytes) -> float:
+    with opened(one) as a, opened(other) as b:
+        return 10 * np.log10(255**2 / np.square(pixels(a) - pixels(b)).mean())
+
+
+# Neither side is a multiple of 8, so a reduced picture ends in pixels that are not all picture.
+SCALABLE = {
+    "baseline": museum.save(soft(577, 289), "JPEG", quality=90),
+    "progressive": museum.save(soft(577, 289), "JPEG", quality=90, progressive=True),
+    "4:4:4": museum.save(soft(289, 577), "JPEG", quality=90, subsampling=0),
+    "grey": museum.save(soft(291, 579).convert("L"), "JPEG", quality=90),
+    "CMYK": museum.save(soft(581, 285).convert("CMYK"), "JPEG", quality=90),
+    "with profile": museum.with_profile(museum.rgb_profile(), soft(577, 289)),
+    **{
+        f"turned {orientation}": museum.after_soi(
+            museum.save(soft(577, 289), "JPEG", quality=90),
+            museum.segment(0xE1, b"Exif\0\0" + museum.exif(orientation)),
+        )
+        for orientation in range(2, 9)
+    },
+}
+
+
+@pytest.mark.parametrize("resize", ["border", "keep-ratio", "center-crop"])
+@pytest.mark.parametrize("kind", SCALABLE)
+def test_scaled_decoding_makes_nearly_the_same_copy(
+    kind: str, resize: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SCALABLE[kind]
+    whole, scaled = rules(resize=resize), rules(resize=resize, scaled_decode=True)
+    full, reduced = decode(data, whole), decode(data, scaled)
+    assert reduced.rgb.width < 0.6 * full.rgb.width
+    assert (reduced.width, reduced.height) == (full.width, full.height) == full.rgb.size
+    expected, copy = store(full, data, whole), store(reduced, data, scaled)
+    assert (copy.width, copy.height) == (expected.width, expected.height)
+    assert decibels(expected.data, copy.data) > 36
+    assert store(decode(data, scaled), data, scaled) == copy  # the same each time
+    monkeypatch.setattr(image, "SCALED_DECODE", 0.9)
+    too_small = store(decode(data, scaled), data, scaled)
+    assert decibels(expected.data, too_small.data) < 36
+
+
+@pytest.mark.parametrize("resize", ["border", "keep-ratio", "center-crop"])
+def test_scaled_decoding_never_makes_a_copy_grow(resize: str) -> None:
+    for width, height in ((191, 191), (192, 192), (767, 130), (130, 1535), (1536, 1536)):
+        data = museum.save(Image.new("RGB", (width, height)), "JPEG")
+        these = rules(resize=resize, scaled_decode=True)
+        decoded = decode(data, these)
+        fitted = (max if resize == "border" else min)(width, height)
+        kept = (max if resize == "border" else min)(decoded.rgb.size)
+        assert kept >= min(fitted, image.SCALED_DECODE * these.size_px)
+        assert (decoded.width, decoded.height) == (width, height)
+
+
+def test_scaled_decoding_is_for_jpegs_that_are_resampled() -> None:
+    for name, data in {
+        "png": museum.save(soft(577, 289), "PNG"),
+        "webp": museum.save(soft(577, 289), "WEBP"),
+        **{f"{kind}, none": data for kind, data in SCALABLE.items()},
+    }.items():
+        resize = "none" if "none" in name else "border"
+        decoded = decode(data, rules(resize=resize, scaled_decode=True))
+        assert decoded == decode(data, rules(resize=resize)), name
+        assert decoded.rgb.size == (decoded.width, decoded.height)
 
 
 SECRETS = (
@@ -595,16 +763,18 @@ def test_whatever_the_shape_the_copy_has_the_size_it_says(
         assert (stored.data, copy.size) == (received, (width, height))
 
 
-def test_many_threads_get_what_one_gets() -> None:
+@pytest.mark.parametrize("scaled_decode", [False, True])
+def test_many_threads_get_what_one_gets(scaled_decode: bool) -> None:
     files = [museum.with_profile(museum.rgb_profile(gamma=1 + n / 10)) for n in range(8)]
-    files += [museum.WEBP, museum.PNG, museum.READABLE["jpeg_cmyk_of_adobe"]]
-    alone = [store(decode(data, RULES), data, RULES).data for data in files]
+    files += [museum.WEBP, museum.PNG, museum.READABLE["jpeg_cmyk_of_adobe"], *SCALABLE.values()]
+    these = rules(scaled_decode=scaled_decode)
+    alone = [store(decode(data, these), data, these).data for data in files]
     colour._transforms.clear()
     start = threading.Barrier(4)
 
     def all_of_them(_: int) -> list[bytes]:
         start.wait(timeout=30)
-        return [store(decode(data, RULES), data, RULES).data for data in files]
+        return [store(decode(data, these), data, these).data for data in files]
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(all_of_them, range(4))) == [alone] * 4
