@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from webpairs import schema
+from webpairs.curate.placeholders import TEXTS_PER_IMAGE
 from webpairs.errors import Drop
 
 HEAD = """\
@@ -26,6 +27,8 @@ A run folder holds, for each shard `NNNNN` (at least 5 digits):
 | `drops/dedupe.parquet` | candidates whose page opted out: ids and the signal, nothing else |
 | `stats/NNNNN.json` | counts, bytes, seconds, SHA-256 of the shard's files: written last, the commit mark |
 | `stats/extract.json`, `stats/dedupe.json` | the counts of the stages before the shards |
+| `stats/retry-NNNNN.json` | what a retry took from earlier shards, and for which reasons they had been dropped |
+| `columns/NAME/NNNNN.parquet` | a column more, by `key`: made over the finished dataset |
 | `work/` | candidates and shards to be; removed when the last shard is committed |
 
 A file without its `stats/` is not there: readers look at `stats/` first. A shard in which nothing was kept has stats
@@ -39,6 +42,11 @@ TABLES = (
         "drops/*.parquet",
         schema.DROPS,
         "Sensitive reasons fill only uid, url_hash, reason, stage, signal.",
+    ),
+    (
+        "columns/texts_per_image/*.parquet",
+        TEXTS_PER_IMAGE,
+        "The rows of metadata/*.parquet, in their order.",
     ),
     (
         "candidates/*.parquet (`webpairs extract`, and `work/` of a build)",
