@@ -433,6 +433,17 @@ OPTIONS = {
         "--workers": "one a core",
         "--max-memory": "default: 4GB",
     },
+    "export": {
+        "--out": "Folder",
+        "--to": "tfds-array-record",
+        "--config": "images, embeddings or both",
+        "--name": "default: laion400m",
+        "--where": "SQL",
+        "--columns": "commas",
+        "--shuffle": "random order",
+        "--samples-per-shard": "128 MB",
+        "--workers": "one a core",
+    },
     "demo": {
         "--out": "default: webpairs-demo",
         "--images": "default: web",

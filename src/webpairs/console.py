@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from webpairs.curate.placeholders import PlaceholderReport
     from webpairs.demo.hostile_check import HostileCheck
     from webpairs.demo.run import DemoResult
+    from webpairs.load.export import ExportResult
     from webpairs.run import BuildResult, ExtractResult
     from webpairs.status import Status
 
@@ -128,6 +129,24 @@ def print_hostile_check(check: HostileCheck) -> None:
         f"{check.num_agreeing} of {len(check.meetings)} behaviours of the hostile web came to the "
         f"end they must (docs/hostile.md has them all)\n\ndataset: {check.out}",
     )
+
+
+def print_export_result(result: ExportResult) -> None:
+    """Print how many samples were written where, and what was skipped."""
+    console = _console()
+    for report in result.reports:
+        num_shards = len(report.shard_samples)
+        _say(
+            console,
+            f"{report.target.config}: {report.num_rows:,} rows = {report.num_samples:,} samples in "
+            f"{num_shards:,} shard{'s' if num_shards != 1 else ''}"
+            + "".join(f" + {num:,} {reason}" for reason, num in report.skipped.items()),
+        )
+        for what, num in report.noted.items():
+            _say(console, f"  {num:,} {what}")
+        _say(console, f"  {report.target.folder}")
+    if result.finished_before:
+        _say(console, "it was finished before: nothing was left to do")
 
 
 def _console() -> Console:

@@ -1,6 +1,6 @@
 """The `webpairs` command."""
 
-from webpairs.cli import build
+from webpairs.cli import build, load
 from webpairs.cli.app import app, run
 
-__all__ = ["app", "build", "run"]
+__all__ = ["app", "build", "load", "run"]

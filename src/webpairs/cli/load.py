@@ -1,0 +1,105 @@
+"""Name the verbs that read datasets and hand them on; no logic lives here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from webpairs.cli.app import app, make_progress, split_list
+from webpairs.cli.options import Out, Workers
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A run folder, img2dataset output, LAION metadata or embedding folders; recognised "
+        "by content.",
+        show_default=False,
+    ),
+]
+
+
+@app.command("export")
+def export_verb(
+    source: Source,
+    out: Out,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="FORMAT",
+            help="tfds, tfds-array-record, huggingface, webdataset, laion or csv.",
+            show_default=False,
+        ),
+    ],
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="CONFIG",
+            help="images, embeddings or both. (default: what the source has)",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What the dataset is called.")
+    ] = "laion400m",
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="EXPR",
+            help="Only samples for which this SQL expression over their columns is true, e.g. "
+            "\"similarity > 0.32 and nsfw = 'UNLIKELY'\".",
+            show_default=False,
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="LIST",
+            help="Metadata columns to write beside the format's own, with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    shuffle: Annotated[
+        int | None,
+        typer.Option(
+            "--shuffle",
+            metavar="SEED",
+            help="Write the samples in a random order, which this number decides. (default: the "
+            "source's order)",
+            show_default=False,
+        ),
+    ] = None,
+    samples_per_shard: Annotated[
+        int | None,
+        typer.Option(
+            "--samples-per-shard",
+            metavar="N",
+            help="Samples in a file. (default: the format's; about 128 MB)",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Workers = None,
+) -> None:
+    """Write a dataset, or a part of it, for another loader; or go on with it."""
+    from webpairs.console import print_export_result
+    from webpairs.load.export import export_dataset
+    from webpairs.load.export_options import ExportOptions
+
+    options = ExportOptions(
+        source=source,
+        out=out,
+        to=to,
+        config=config,
+        name=name,
+        where=where,
+        columns=split_list(columns),
+        shuffle=shuffle,
+        samples_per_shard=samples_per_shard,
+        workers=workers,
+    )
+    print_export_result(export_dataset(options, make_progress()))
