@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from foreign_folders import picture, write_embeddings, write_img2dataset
 from lines_export import is_skipped, read_lines
 from run_folders import wait_for, workers_of
 
 import webpairs
-from webpairs.errors import ConfigError
+from webpairs.errors import ConfigError, RunError
 from webpairs.load.export import WORK, ExportResult, export_dataset
 from webpairs.load.export_options import FORMATS, ExportOptions
 
@@ -279,3 +280,16 @@ def test_killed_at_any_time_and_typed_again(source: Path, tmp_path: Path, worker
     assert len(left) < len(list((out / "images").glob("*.jsonl")))
     assert files(out) == files(tmp_path / "whole")
     assert result.reports[0].num_samples == len(read_lines(out / "images"))
+
+
+def test_columns_have_one_type_in_all_shards(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    number = pa.array(range(5), pa.int32())
+    write_embeddings(source, "0", 5, score=pa.nulls(5), rank=number)
+    write_embeddings(source, "1", 5, first=5, score=pa.array([0.5] * 5), rank=number.cast("int64"))
+    export(source, tmp_path / "out", columns=("score", "rank"))
+    scores = [row["score"] for row in read_lines(tmp_path / "out" / "embeddings")]
+    assert scores == [None] * 4 + [0.5] * 5
+    write_embeddings(source, "2", 5, first=10, score=pa.array(["high"] * 5), rank=number)
+    with pytest.raises(RunError, match=r"score \(string, double\).*leave them out of --columns"):
+        export(source, tmp_path / "other", columns=("score", "rank"))

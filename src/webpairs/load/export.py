@@ -29,10 +29,10 @@ from webpairs import __version__
 from webpairs.coordinator import CoordinatorLink
 from webpairs.engine.link import Link
 from webpairs.engine.local import run_units
-from webpairs.errors import ConfigError
+from webpairs.errors import ConfigError, RunError
 from webpairs.files import is_leftover, remove_leftovers, write_json
 from webpairs.funnel import read_json
-from webpairs.load.dataset import IMAGE_PIECE_ROWS, Dataset, open_dataset
+from webpairs.load.dataset import IMAGE_PIECE_ROWS, Dataset, Piece, open_dataset
 from webpairs.load.export_options import FORMATS, ExportOptions
 from webpairs.load.exporter import (
     NUM_LISTED,
@@ -42,6 +42,7 @@ from webpairs.load.exporter import (
     Target,
     TargetReport,
     check_columns,
+    schema_of,
 )
 from webpairs.load.permutation import Permutation
 from webpairs.load.problems import Problem
@@ -110,7 +111,7 @@ def export_dataset(options: ExportOptions, progress: RunProgress | None = None) 
         dataset = dataset.where(options.where)
     check_columns(dataset, options.columns or ())
     exporter = load_exporter(FORMATS[options.to], options)
-    targets = [_sized(target, options) for target in exporter.targets(dataset)]
+    targets = [_planned(target, dataset, options) for target in exporter.targets(dataset)]
     for target in targets:
         _check_folder(target.folder, options)
     workers = resolve_workers(options.workers)
@@ -212,26 +213,33 @@ class _UnitRows(View):
 
     def batches(self, dataset: Dataset) -> Iterator[Batch]:
         """Yield the samples in the order of the output shard."""
-        places = np.flatnonzero(np.diff(self._starts)).tolist()
-        columns = tuple(dict.fromkeys((*self._target.columns, "key")))
+        schema = self._target.schema
+        assert schema is not None
         pieces = dataset.pieces(
-            columns,
+            schema.names,
             images=self._target.images,
             embeddings=self._target.embeddings,
-            places=places,
+            places=np.flatnonzero(np.diff(self._starts)).tolist(),
         )
-        if not self._shuffled:
-            for piece in pieces:
-                yield _batch(
-                    piece.table, piece.images, piece.image_embeddings, piece.text_embeddings
-                )
+        if self._shuffled:
+            yield from self._reordered(pieces, dataset, schema)
             return
+        for piece in pieces:
+            pair = None
+            if piece.image_embeddings is not None and piece.text_embeddings is not None:
+                pair = piece.image_embeddings, piece.text_embeddings
+            yield _batch(_cast(piece.table, schema), piece.images, pair)
+
+    def _reordered(
+        self, pieces: Iterator[Piece], dataset: Dataset, schema: pa.Schema
+    ) -> Iterator[Batch]:
+        """Yield samples that were read in the source's order as they follow in the shard."""
         tables: list[pa.Table] = []
         images: list[bytes] = []
         pairs: list[tuple[Embeddings, Embeddings]] = []
         positions: list[Rows] = []
         for piece in pieces:
-            tables.append(piece.table)
+            tables.append(_cast(piece.table, schema))
             images += piece.images or ()
             if piece.image_embeddings is not None and piece.text_embeddings is not None:
                 # Copies: what is mapped is let go of when the next piece is asked for.
@@ -239,8 +247,8 @@ class _UnitRows(View):
             positions.append(self._positions(dataset, piece.place, piece.rows))
         if not tables:
             return
-        table = pa.concat_tables(tables, promote_options="permissive")
-        both = [np.concatenate(side) for side in zip(*pairs, strict=True)] if pairs else None
+        table = pa.concat_tables(tables)
+        both = [np.concatenate(side) for side in zip(*pairs, strict=True)]
         order = np.argsort(np.concatenate(positions))
         size = IMAGE_PIECE_ROWS if self._target.images else PIECE_ROWS
         for start in range(0, len(order), size):
@@ -248,8 +256,7 @@ class _UnitRows(View):
             yield _batch(
                 table.take(pa.array(part)),
                 [images[row] for row in part.tolist()] if self._target.images else None,
-                None if both is None else both[0][part],
-                None if both is None else both[1][part],
+                (both[0][part], both[1][part]) if both else None,
             )
 
     def _positions(self, dataset: Dataset, place: int, rows: Rows) -> Rows:
@@ -260,19 +267,24 @@ class _UnitRows(View):
 
 
 def _batch(
-    table: pa.Table,
-    images: list[bytes] | None,
-    image_embeddings: Embeddings | None,
-    text_embeddings: Embeddings | None,
+    table: pa.Table, images: list[bytes] | None, pair: tuple[Embeddings, Embeddings] | None
 ) -> Batch:
-    if image_embeddings is None or text_embeddings is None:
+    if pair is None:
         return Batch(table, images, None, None)
-    return Batch(
-        table,
-        images,
-        np.ascontiguousarray(image_embeddings),
-        np.ascontiguousarray(text_embeddings),
-    )
+    return Batch(table, images, np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1]))
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return the columns with the types that all shards are to have."""
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        types = zip(table.schema, schema, strict=True)
+        differing = [f"{old.name} ({old.type}, {new.type})" for old, new in types if old != new]
+        raise RunError(
+            f"columns have other types in other shards: {', '.join(differing)}: leave them out of "
+            f"--columns ({error})"
+        ) from error
 
 
 def _counted(batches: Iterator[Batch], link: Link) -> Iterator[Batch]:
@@ -314,10 +326,9 @@ def _count_rows(dataset: Dataset, workers: int, link: CoordinatorLink) -> npt.ND
     return counts
 
 
-def _sized(target: Target, options: ExportOptions) -> Target:
-    if options.samples_per_shard is None:
-        return target
-    return replace(target, samples_per_shard=options.samples_per_shard)
+def _planned(target: Target, dataset: Dataset, options: ExportOptions) -> Target:
+    size = options.samples_per_shard or target.samples_per_shard
+    return replace(target, samples_per_shard=size, schema=schema_of(dataset, target.columns))
 
 
 def _plan(options: ExportOptions, dataset: Dataset, target: Target, counts: Rows) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from webpairs.errors import ConfigError
 from webpairs.load.dataset import Dataset
 from webpairs.load.features import EMBEDDED
 from webpairs.load.source import Embeddings
+from webpairs.load.view import AllRows
 
 SHARD_BYTES: Final = 128_000_000
 """Of images and embeddings in a shard. TFDS aims at 64 MB to 1 GB; a shuffled shard is held in
@@ -59,6 +60,8 @@ class Target:
     embeddings: bool
     samples_per_shard: int
     """Unless the user says."""
+    schema: pa.Schema | None = None
+    """Names and types of the columns of every batch, `key` the last: the driver fills it in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Batch:
     """Hold some samples: row i of each part is the same one."""
 
     table: pa.Table
-    """The target's columns, and `key`. Features are never null; nsfw is int64."""
+    """As the target's schema says. Features are never null; nsfw is int64."""
     images: list[bytes] | None
     """Encoded, none missing."""
     image_embeddings: Embeddings | None
@@ -174,6 +177,19 @@ def check_columns(dataset: Dataset, columns: Sequence[str]) -> None:
                 f"--columns {name!r}: {dataset.source.folder} has no such column; "
                 f"there are {', '.join(known)}"
             )
+
+
+def schema_of(dataset: Dataset, columns: Sequence[str]) -> pa.Schema:
+    """Return the columns and `key`, with the types they have in the first shard that tells."""
+    names = tuple(dict.fromkeys((*(name for name in columns if name != "key"), "key")))
+    types: dict[str, pa.DataType] = {}
+    for piece in Dataset(AllRows(dataset.source)).pieces(names, num_rows=NUM_MEASURED):
+        for column in piece.table.schema:
+            if not pa.types.is_null(column.type):
+                types.setdefault(column.name, column.type)
+        if len(types) == len(names):
+            break
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])
 
 
 def samples_for(num_bytes: int, dataset: Dataset, *, images: bool, embedding_bytes: int = 0) -> int:
