@@ -160,5 +160,5 @@ def test_it_ends_with_clients_still_waiting() -> None:
         waiting[1].sendall(b"GET / HTTP/1.1\r\nHost: body-of-10-gb.hostile.example\r\n\r\n")
     for one in waiting:
         one.close()
-    assert threading.active_count() == num_threads
+    assert threading.active_count() <= num_threads  # others of earlier tests may end meanwhile
     assert not web.bugs

@@ -250,3 +250,16 @@ def test_the_service_answers_several_clients_and_outlives_one_that_hangs_up(site
     assert sorted(got) == list(range(50))
     assert sorted(again) == [0, 1, 2]
     assert all(isinstance(one, Fetched) and one.data == IMAGE for one in got.values())
+
+
+def test_a_fault_of_ours_ends_the_request_and_says_so(site: Site) -> None:
+    class Broken:
+        async def resolve(self, host: str) -> tuple[str, ...]:
+            raise ZeroDivisionError("of nothing")
+
+    got = fetch_all([site.url("/a.jpg")], rules(), Broken())[0]
+    assert isinstance(got, FetchError)
+    assert (got.drop, got.detail) == (
+        Drop.PROTOCOL,
+        "a fault of webpairs: ZeroDivisionError: of nothing",
+    )

@@ -12,46 +12,36 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import partial
 from typing import Any, Final
 
-import can_ada
 import certifi
 
 from webpairs.errors import DataError, Drop
-from webpairs.http import Head, decode_body
 from webpairs.obtain.dns import CachingResolver, Resolver
 from webpairs.obtain.guard import Guard
-from webpairs.obtain.permissions import SitePermissions, answer_opt_out
-from webpairs.obtain.robots import MAX_ROBOTS_BYTES, read_robots
+from webpairs.obtain.permissions import answer_opt_out
+from webpairs.obtain.place import MAX_REDIRECTS, REDIRECTS, FetchError, Place, place_of, target_of
 from webpairs.obtain.rules import FetchRules
-from webpairs.obtain.tdmrep import MAX_TDMREP_BYTES, read_tdmrep
-from webpairs.obtain.transfer import Answer, Transfers
+from webpairs.obtain.sites import MAX_SITES, Sites
+from webpairs.obtain.transfer import Answer, Transfers, decoded
 
 __all__ = ["FetchError", "FetchRules", "Fetched", "Fetcher", "Outcome", "Request", "fetch_all"]
 
-MAX_REDIRECTS: Final = 5
-"""RFC 9309, 2.3.1.2 for robots.txt; the same for images, as in the archive join."""
 MAX_RETRY_AFTER_S: Final = 60.0
 """A host that asks for a longer pause is not asked again in this run."""
 FIRST_BACK_OFF_S: Final = 1.0
 """Doubled with each try."""
 DOWN_AFTER: Final = 8
 DOWN_S: Final = 600.0
-MAX_SITES: Final = 20_000
-"""Sites whose permissions are remembered; the ones not asked for longest are asked anew."""
-PERMISSIONS_AGE_S: Final = 24 * 3600.0
-"""RFC 9309, 2.4."""
 MAX_UNCONSUMED_BYTES: Final = 16_000_000
 """Images that wait for who asked for them; nothing new is asked for beyond."""
 
 _OK: Final = frozenset((200, 203))
-_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _MAY_PASS: Final = frozenset(
     (Drop.CONNECT, Drop.TIMEOUT, Drop.HTTP_429, Drop.HTTP_5XX, Drop.PROTOCOL)
 )
@@ -75,21 +65,6 @@ class Fetched:
     """What the site was asked, and what it answered."""
     seconds: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """To connect (TLS included), from then to the first byte, from then to the last."""
-
-
-class FetchError(DataError):
-    """Say why an image was not fetched; `status` and `url` as far as it came."""
-
-    def __init__(
-        self, drop: Drop, detail: str = "", status: int | None = None, url: str | None = None
-    ) -> None:
-        super().__init__(drop, detail)
-        self.status = status
-        self.url = url
-        self.retry_after_s: float | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return FetchError, (self.drop, self.detail, self.status, self.url)
 
 
 Outcome = Fetched | FetchError
@@ -133,17 +108,6 @@ class _Health:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A URL in the parts that matter here."""
-
-    url: str
-    """Without user and password."""
-    origin: str
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Moved:
     """A redirect: the next URL to ask for."""
 
@@ -176,7 +140,7 @@ class Fetcher:
         self._hosts: dict[str, _Host] = {}
         self._ready: deque[_Host] = deque()
         self._health: dict[str, _Health] = {}
-        self._sites: OrderedDict[str, tuple[float, asyncio.Future[SitePermissions]]] = OrderedDict()
+        self._sites = Sites(self._get, rules.ignored_signals)
         self._tasks: set[asyncio.Task[None]] = set()
         self._num_active = 0
         self._num_unconsumed_bytes = 0
@@ -204,7 +168,7 @@ class Fetcher:
     # Queues
 
     def _enqueue(self, request: Request, *, front: bool) -> None:
-        place = _place(request.url)
+        place = place_of(request.url)
         if isinstance(place, DataError):
             self._loop.call_soon(self._finish, request, _with_url(place, request.url))
             return
@@ -265,8 +229,8 @@ class Fetcher:
                 FetchError(Drop.TIMEOUT, "not its turn before the shard's deadline"),
             )
             return
-        place = _place(request.url)
-        assert isinstance(place, _Place)  # or it would not have been queued
+        place = place_of(request.url)
+        assert isinstance(place, Place)  # or it would not have been queued
         health = self._health.get(place.origin)
         if health is not None and health.down is not None:
             if now < health.down_until:
@@ -280,11 +244,15 @@ class Fetcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, host: _Host, request: Request, place: _Place) -> None:
+    async def _run(self, host: _Host, request: Request, place: Place) -> None:
         try:
             outcome = await self._attempt(host, place)
         except DataError as error:
             outcome = _with_url(error, request.url)
+        except Exception as error:
+            # Nobody would ever hear of the request again, and its shard would not end.
+            detail = f"a fault of webpairs: {type(error).__name__}: {error}"
+            outcome = FetchError(Drop.PROTOCOL, detail, None, request.url)
         finally:
             host.active -= 1
             self._num_active -= 1
@@ -321,7 +289,7 @@ class Fetcher:
         if len(self._hosts) > MAX_SITES and not busy and self._loop.time() >= host.next_time:
             self._hosts.pop(host.name, None)
 
-    def _may_pass(self, request: Request, place: _Place, error: FetchError) -> bool:
+    def _may_pass(self, request: Request, place: Place, error: FetchError) -> bool:
         """Say whether another try may help."""
         health = self._health.get(place.origin)
         wait_s = error.retry_after_s
@@ -334,7 +302,7 @@ class Fetcher:
             and (wait_s is None or wait_s <= MAX_RETRY_AFTER_S)
         )
 
-    def _note(self, place: _Place, outcome: Outcome | _Moved) -> None:
+    def _note(self, place: Place, outcome: Outcome | _Moved) -> None:
         """Remember whether a site works; leave it alone when it fails again and again."""
         if not (isinstance(outcome, FetchError) and outcome.drop in _SITE_IS_DOWN):
             self._health.pop(place.origin, None)
@@ -356,8 +324,10 @@ class Fetcher:
 
     # One try
 
-    async def _attempt(self, host: _Host, place: _Place) -> Outcome | _Moved:
-        site = await self._permissions(host, place)
+    async def _attempt(self, host: _Host, place: Place) -> Outcome | _Moved:
+        site = await self._sites.permissions(place)
+        if site.robots is not None:
+            host.interval_s = max(host.interval_s, site.robots.crawl_delay_s or 0.0)
         refused = site.refusal(place.url, self._rules.ignored_signals)
         if refused is not None:
             drop, detail = refused
@@ -381,8 +351,8 @@ class Fetcher:
                 )
 
         answer = await self._get(place, check)
-        if answer.status in _REDIRECTS:
-            return _Moved(_target(place, answer), answer.status)
+        if answer.status in REDIRECTS:
+            return _Moved(target_of(place, answer.status, answer.get("location")), answer.status)
         if answer.status not in _OK:
             raise _refused(answer, place.url)
         return Fetched(
@@ -399,18 +369,16 @@ class Fetcher:
             ),
         )
 
-    async def _get(self, place: _Place, check: Any = None, **how: Any) -> Answer:
+    async def _get(self, place: Place, check: Any = None, **how: Any) -> Answer:
         addresses = await self._resolver.resolve(place.host)
         return await self._transfers.get(
             place.url, place.host, place.port, addresses, check_head=check, **how
         )
 
-    def _decoded(self, answer: Answer, place: _Place) -> bytes:
-        """Undo a content coding, which nobody asked for; the transfer coding is libcurl's."""
+    def _decoded(self, answer: Answer, place: Place) -> bytes:
         if not answer.get("content-encoding"):
             return answer.body
-        kept = tuple(pair for pair in answer.headers if pair[0] != "transfer-encoding")
-        body = decode_body(Head(answer.status, kept, 0), answer.body, self._rules.max_bytes)
+        body = decoded(answer, self._rules.max_bytes)
         if body.too_large:
             detail = f"more than {self._rules.max_bytes} bytes when decompressed"
             raise FetchError(Drop.TOO_LARGE, detail, answer.status, place.url)
@@ -419,69 +387,6 @@ class Fetcher:
             detail = f"content coding {coding!r} cannot be undone"
             raise FetchError(Drop.PROTOCOL, detail, answer.status, place.url)
         return body.data
-
-    # Permissions
-
-    async def _permissions(self, host: _Host, place: _Place) -> SitePermissions:
-        """Return what a site allows, asked once for all who wait."""
-        known = self._sites.get(place.origin)
-        if known is None or known[0] < self._loop.time():
-            asked: asyncio.Future[SitePermissions] = self._loop.create_task(
-                self._ask_site(host, place)
-            )
-            known = (self._loop.time() + PERMISSIONS_AGE_S, asked)
-            self._sites[place.origin] = known
-            # An error is for those who wait now: the next one asks again.
-            asked.add_done_callback(partial(self._forget_failed, place.origin))
-        self._sites.move_to_end(place.origin)
-        while len(self._sites) > MAX_SITES and next(iter(self._sites.values()))[1].done():
-            self._sites.popitem(last=False)
-        return await asyncio.shield(known[1])
-
-    def _forget_failed(self, origin: str, asked: asyncio.Future[SitePermissions], /) -> None:
-        if asked.cancelled() or asked.exception() is not None:
-            known = self._sites.get(origin)
-            if known is not None and known[1] is asked:
-                del self._sites[origin]
-
-    async def _ask_site(self, host: _Host, place: _Place) -> SitePermissions:
-        ignored = self._rules.ignored_signals
-        robots = tdmrep = None
-        if "robots.txt" not in ignored:
-            status, body = await self._site_file(place.origin + "/robots.txt", MAX_ROBOTS_BYTES)
-            robots = read_robots(status, body)
-            if robots.crawl_delay_s:
-                host.interval_s = max(host.interval_s, robots.crawl_delay_s)
-        if "tdmrep.json" not in ignored:
-            url = place.origin + "/.well-known/tdmrep.json"
-            status, body = await self._site_file(url, MAX_TDMREP_BYTES)
-            tdmrep = read_tdmrep(status, body)
-        return SitePermissions(robots, tdmrep)
-
-    async def _site_file(self, url: str, max_bytes: int) -> tuple[int | None, bytes]:
-        """Return status and body of a site's file, redirects followed; None when unreachable.
-
-        Raises DataError when nothing at all can be had from the site: name, address, TCP or TLS.
-        """
-        for _ in range(1 + MAX_REDIRECTS):
-            place = _place(url)
-            if isinstance(place, DataError):
-                return 404, b""
-            try:
-                answer = await self._get(place, max_bytes=max_bytes, cut=True)
-            except DataError as error:
-                if error.drop in (Drop.DNS, Drop.CONNECT, Drop.TLS, Drop.ADDRESS_FORBIDDEN):
-                    raise
-                return None, b""
-            if answer.status not in _REDIRECTS:
-                kept = tuple(pair for pair in answer.headers if pair[0] != "transfer-encoding")
-                body = decode_body(Head(answer.status, kept, 0), answer.body, max_bytes)
-                return answer.status, body.data
-            try:
-                url = _target(place, answer)
-            except DataError:
-                break
-        return 404, b""  # RFC 9309, 2.3.1.2: too many redirects may be taken as unavailable
 
 
 def fetch_all(
@@ -521,36 +426,6 @@ def fetch_all(
         return [outcomes[number] for number in range(len(urls))]
 
     return asyncio.run(fetch())
-
-
-def _place(url: str) -> _Place | DataError:
-    try:
-        parsed = can_ada.parse(url)
-    except (ValueError, TypeError):
-        return DataError(Drop.PROTOCOL, "not a URL")
-    if parsed.protocol not in ("http:", "https:"):
-        return DataError(Drop.REDIRECT, f"leads to {parsed.protocol}, neither http: nor https:")
-    parsed.username = ""
-    parsed.password = ""
-    parsed.hash = ""
-    port = int(parsed.port) if parsed.port else (443 if parsed.protocol == "https:" else 80)
-    host = parsed.hostname
-    return _Place(parsed.href, f"{parsed.protocol}//{parsed.host}", host, port)
-
-
-def _target(place: _Place, answer: Answer) -> str:
-    """Return where a redirect leads; raise FetchError `redirect` when it is nowhere to go."""
-    location = answer.get("location")
-    if not location:
-        raise FetchError(Drop.REDIRECT, "no Location", answer.status, place.url)
-    try:
-        target = can_ada.parse(place.url) + location
-    except (ValueError, TypeError) as error:
-        raise FetchError(Drop.REDIRECT, "Location is no URL", answer.status, place.url) from error
-    if target.protocol not in ("http:", "https:"):
-        detail = f"to {target.protocol}, neither http: nor https:"
-        raise FetchError(Drop.REDIRECT, detail, answer.status, place.url)
-    return target.href
 
 
 def _refused(answer: Answer, url: str) -> FetchError:
