@@ -12,23 +12,31 @@ from __future__ import annotations
 
 import operator
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.load.columns import Columns, join, of_piece, pick, span
 from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, TABULAR, Feature
 from webpairs.load.joined import JoinedEmbeddings
 from webpairs.load.open_shards import OpenShards
+from webpairs.load.order import WINDOW_ROWS, Order
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.recognise import recognise
-from webpairs.load.source import PIECE_ROWS, Embeddings, Rows, Shard, Source
+from webpairs.load.source import PIECE_ROWS, Embeddings, Rows, Shard, Source, take
 from webpairs.load.view import AllRows, PickedRows, View, WhereRows
 from webpairs.load.where import check, parse
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from webpairs.load.torch_loader import TorchLoader
 
 Sample = dict[str, Any]
 Decode = Literal["rgb"] | None
@@ -130,7 +138,7 @@ class Dataset:
             image = opened.shard.image(row)
             if image is None:
                 raise DataError(Drop.NOT_AN_IMAGE, f"sample {which} has no image")
-            sample["image"] = _decoded(image) if decode else image
+            sample["image"] = _decode_rgb(image) if decode else image
         return sample
 
     def images(self, *, decode: Decode = "rgb") -> Iterator[Sample]:
@@ -159,6 +167,41 @@ class Dataset:
         names = tuple(self.features) if columns is None else tuple(columns)
         self._need(*names)
         return self._batches(size, names, decode)
+
+    def torch(
+        self,
+        batch_size: int,
+        *,
+        shuffle: int | None = None,
+        columns: Sequence[str] | None = None,
+        decode: Decode | Callable[[Image], Any] = "rgb",
+        rank: int | None = None,
+        world_size: int | None = None,
+        num_workers: int = 0,
+        drop_last: bool = False,
+        window: int = WINDOW_ROWS,
+        **options: Any,
+    ) -> TorchLoader:
+        """Return an iterable of batches for PyTorch, resumable by its `state_dict`.
+
+        `shuffle` is a seed, other epochs have other orders; `window` says how many rows are mixed
+        at a time. `columns` are those of `batches`. Pixels are (n, h, w, 3) uint8, a list of (h, w,
+        3) where sizes differ; or `decode` makes of each image, as Pillow's in mode RGB, what
+        `default_collate` takes. Each epoch has every sample once over all ranks; with `drop_last`
+        all ranks have as many batches, all of them full: what is left at the end is left out, and
+        what cannot be read has its place taken by later samples. Ranks are those of
+        `torch.distributed` by default. `options` are those of torch's DataLoader, such as
+        `pin_memory`.
+        """
+        from webpairs.load.torch_loader import TorchLoader, share_of
+
+        names = tuple(self.features) if columns is None else tuple(columns)
+        self._need(*names)
+        share = share_of(batch_size, rank, world_size, drop_last=drop_last)
+        self._extend_offsets(None)
+        num_rows = [self.source.num_rows(place) for place in range(len(self.source.names))]
+        order = Order(np.diff(self._offsets), num_rows, shuffle, window)
+        return TorchLoader(self, order, share, names, decode, num_workers, options)
 
     def table(self, columns: Sequence[str]) -> pa.Table:
         """Return columns of metadata of all samples at once, in memory."""
@@ -223,6 +266,42 @@ class Dataset:
                 if images or embeddings:
                     shard.release(part)
 
+    def piece(
+        self,
+        place: int,
+        rows: Rows,
+        columns: Sequence[str],
+        *,
+        images: bool = False,
+        embeddings: bool = False,
+    ) -> Piece | None:
+        """Return rising `rows` of one shard as `pieces` does; None when none of them can be read.
+
+        What was mapped of a file is let go of: embeddings may have to be read in again.
+        """
+        shard = self.shard(place)
+        there = rows[rows < shard.num_rows]
+        if not len(there):
+            return None
+        table = take(shard.table(columns), there)
+        piece = self._piece(place, shard, there, table, images, embeddings)
+        if images or embeddings:
+            shard.release(there)
+        return piece
+
+    def decode_images(
+        self, piece: Piece, decode: Callable[[bytes], Any]
+    ) -> tuple[list[Any], list[int]]:
+        """Return a piece's images as `decode` makes them, and the places of those that are.
+
+        For others, of which it says DataError, there is None.
+        """
+        images = [
+            self._try_decode(piece.place, row, image, decode)
+            for row, image in zip(piece.rows.tolist(), piece.images or (), strict=True)
+        ]
+        return images, [place for place, image in enumerate(images) if image is not None]
+
     def shard(self, place: int) -> Shard:
         """Return an open shard of the source by its number."""
         return self._shards.shard(place)
@@ -240,7 +319,7 @@ class Dataset:
             there = shard.embedded(rows)
             if not there.all():
                 self._note(Problem.NO_EMBEDDING, shard, rows[~there])
-                rows, table = rows[there], table.filter(pa.array(there))
+                rows, table = rows[there], _those(table, there)
         encoded: list[bytes] | None = None
         if images:
             found = shard.images(rows)
@@ -248,7 +327,7 @@ class Dataset:
             if len(encoded) < len(found):
                 there = np.array([image is not None for image in found])
                 self._note(Problem.NO_IMAGE, shard, rows[~there])
-                rows, table = rows[there], table.filter(pa.array(there))
+                rows, table = rows[there], _those(table, there)
         if not len(rows):
             return None
         pair = shard.embeddings(rows) if embeddings else None
@@ -278,14 +357,16 @@ class Dataset:
                 continue
             for row, values in zip(piece.rows.tolist(), rows, strict=True):
                 sample = dict(zip(names, values, strict=True))
-                image = self._try_decode(piece.place, row, sample["image"])
+                image = self._try_decode(piece.place, row, sample["image"], _decode_rgb)
                 if image is not None:
                     sample["image"] = image
                     yield sample
 
-    def _try_decode(self, place: int, row: int, image: bytes) -> Any:
+    def _try_decode(
+        self, place: int, row: int, image: bytes, decode: Callable[[bytes], Any]
+    ) -> Any:
         try:
-            return _decoded(image)
+            return decode(image)
         except DataError as error:
             shard = self.shard(place)
             key = shard.table(["key"]).column("key")[row].as_py()
@@ -295,28 +376,26 @@ class Dataset:
     def _batches(
         self, size: int, names: tuple[str, ...], decode: Decode
     ) -> Iterator[dict[str, Any]]:
-        pending: list[dict[str, Any]] = []
+        pending: list[Columns] = []
         num_pending = 0
         for columns, num in self._columns(names, decode, size):
             start = 0
             while start < num:
                 end = min(num, start + size - num_pending)
-                pending.append({name: column[start:end] for name, column in columns.items()})
+                pending.append(span(columns, start, end))
                 num_pending += end - start
                 start = end
                 if num_pending == size:
-                    yield _joined(pending)
+                    yield join(pending)
                     pending, num_pending = [], 0
         if pending:
-            yield _joined(pending)
+            yield join(pending)
 
     def _columns(
         self, names: tuple[str, ...], decode: Decode, size: int
-    ) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield columns as arrays and lists, and how many samples they are."""
-        tabular = [
-            name for name in names if name == "key" or name not in FEATURES or name in TABULAR
-        ]
+    ) -> Iterator[tuple[Columns, int]]:
+        """Yield columns, and how many samples they are."""
+        tabular = [name for name in names if name in TABULAR or name not in FEATURES]
         with_image = "image" in names
         with_embeddings = any(name in EMBEDDED for name in names)
         num_rows = min(size, IMAGE_PIECE_ROWS) if with_image else max(size, PIECE_ROWS)
@@ -324,27 +403,12 @@ class Dataset:
             tabular, images=with_image, embeddings=with_embeddings, num_rows=num_rows
         )
         for piece in pieces:
-            columns: dict[str, Any] = {}
-            for name in names:
-                if name == "image":
-                    columns[name] = piece.images
-                elif name == "image_embedding":
-                    columns[name] = piece.image_embeddings
-                elif name == "text_embedding":
-                    columns[name] = piece.text_embeddings
-                else:
-                    columns[name] = _column(piece.table.column(name))
+            columns = of_piece(piece, names)
             num = len(piece.rows)
             if with_image and decode:
-                decoded = [
-                    self._try_decode(piece.place, row, image)
-                    for row, image in zip(piece.rows.tolist(), columns["image"], strict=True)
-                ]
-                columns["image"] = decoded
-                good = [place for place, image in enumerate(decoded) if image is not None]
+                columns["image"], good = self.decode_images(piece, _decode_rgb)
                 if len(good) < num:
-                    num = len(good)
-                    columns = {name: _some(column, good) for name, column in columns.items()}
+                    columns, num = pick(columns, good), len(good)
             yield columns, num
 
     def _need(self, *names: str) -> None:
@@ -402,7 +466,12 @@ def _features(source: Source) -> dict[str, Feature]:
     return features
 
 
-def _decoded(image: bytes) -> Any:
+def _those(table: pa.Table, there: npt.NDArray[np.bool_]) -> pa.Table:
+    # Of no columns arrow does not know the rows.
+    return table.filter(pa.array(there)) if table.num_columns else table
+
+
+def _decode_rgb(image: bytes) -> Any:
     from webpairs.load.decode import decode_rgb
 
     return decode_rgb(image)
@@ -413,26 +482,3 @@ def _values(column: pa.ChunkedArray) -> Sequence[Any]:
     if pa.types.is_string(column.type):
         return column.to_pylist()
     return list(column.to_numpy())
-
-
-def _column(column: pa.ChunkedArray) -> Any:
-    """Return a column as an array if it is numbers without nulls, else as a list."""
-    plain = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-    return column.to_numpy() if plain and not column.null_count else column.to_pylist()
-
-
-def _some(column: Any, places: list[int]) -> Any:
-    return column[places] if isinstance(column, np.ndarray) else [column[p] for p in places]
-
-
-def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    if len(parts) == 1:
-        return parts[0]
-    joined: dict[str, Any] = {}
-    for name in parts[0]:
-        columns = [part[name] for part in parts]
-        if all(isinstance(column, np.ndarray) for column in columns):
-            joined[name] = np.concatenate(columns)
-        else:
-            joined[name] = [one for column in columns for one in column]
-    return joined

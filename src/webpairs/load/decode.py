@@ -11,7 +11,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from webpairs.errors import DataError, Drop
 from webpairs.sniff import sniff
@@ -35,6 +42,14 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
 
     Raise DataError, and nothing else whatever the bytes.
     """
+    return np.array(decode_image(data))
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Return the same pixels as Pillow's image, mode RGB.
+
+    Raise DataError, and nothing else whatever the bytes.
+    """
     format = sniff(data)
     if format not in _OPEN:
         begins = f"begins with {data[:8].hex(' ')}" if data else "no bytes"
@@ -46,9 +61,8 @@ def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
         image.load()
         if image.mode.startswith("I;16"):
             # The high byte of each sample, where Pillow would clip.
-            high = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(high[:, :, None], 3, axis=2)
-        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return image if image.mode == "RGB" else image.convert("RGB")
     except (DataError, MemoryError):
         raise
     except Exception as error:

@@ -1,0 +1,267 @@
+"""Feed samples to PyTorch: in one order whatever the workers, and exactly resumable.
+
+The order is that of `order.Order`, cut into batches in the training's process; workers of torch's
+`DataLoader` read, decode and put together the batches they are told, and it hands them out in the
+order in which it told. So nothing depends on which worker does what, and where a training is takes
+two numbers to say.
+"""
+
+# The extra is not installed where types are checked.
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.load.columns import Columns, join
+from webpairs.load.dataset import Dataset
+from webpairs.load.decode import decode_image, decode_rgb
+from webpairs.load.gather import gather
+from webpairs.load.open_shards import OpenShards
+from webpairs.load.order import Epochs, Order, Share, Span
+from webpairs.load.problems import Problem, Problems
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Transform = Callable[["Image.Image"], Any]
+
+
+class TorchLoader:
+    """Yield batches of a dataset as dicts of tensors and lists, an epoch each time it is iterated.
+
+    Not an instance of torch's `DataLoader`, which it holds.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        order: Order,
+        share: Share,
+        names: Sequence[str],
+        decode: Transform | str | None,
+        num_workers: int,
+        options: dict[str, Any],
+    ) -> None:
+        """See `Dataset.torch`; `options` go to torch's DataLoader."""
+        torch = _torch()
+        self._problems = dataset.problems
+        self._epochs = Epochs(order, share)
+        if num_workers:
+            options = {"persistent_workers": True} | options
+        self._loader = torch.utils.data.DataLoader(
+            _Batches(dataset, order, share, names, decode),
+            sampler=self._epochs,
+            batch_size=None,
+            num_workers=num_workers,
+            collate_fn=_as_it_is,
+            **options,
+        )
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the batches of an epoch, or what is left of it after `load_state_dict`."""
+        self._epochs.begin()
+        for span, batch, notes in self._loader:
+            notes.add_to(self._problems)
+            self._epochs.reached(span)
+            if batch:
+                yield batch
+        self._epochs.finish()
+
+    def __len__(self) -> int:
+        """Return how many batches a whole epoch has for this rank."""
+        return len(self._epochs)
+
+    @property
+    def epoch(self) -> int:
+        """Return the epoch that is being read, or that the next iteration reads."""
+        return self._epochs.epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Read `epoch` next, from its start; nothing changes when that is where it is already.
+
+        Without it every iteration reads the epoch after the one before, once that is through.
+        """
+        self._epochs.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, int | str]:
+        """Return where the training is: after the batch that was handed out last."""
+        return self._epochs.state_dict()
+
+    def load_state_dict(self, state: dict[str, int | str]) -> None:
+        """Go on where a state says at the next iteration; the same state on all ranks.
+
+        Workers, ranks and sizes of batches may be others. Raises ConfigError when it is of other
+        samples, or of another order of them.
+        """
+        self._epochs.load_state_dict(state)
+
+
+class _Batches:
+    """Read batches by their spans, in whichever process: what torch calls a map-style dataset."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        order: Order,
+        share: Share,
+        names: Sequence[str],
+        decode: Transform | str | None,
+    ) -> None:
+        self._dataset = dataset
+        self._order = order
+        self._is_full = share.drop_last
+        self._names = names
+        self._transform: Transform | None = None
+        self._decode: Callable[[bytes], Any] | None = None
+        if callable(decode):
+            self._transform, self._decode = decode, self._transformed
+        elif decode == "rgb":
+            self._decode = decode_rgb
+        elif decode is not None:
+            raise ConfigError(f"decode {decode!r}: use 'rgb', None or a function of an image")
+        self._notes: _Noting | None = None
+
+    def __getitem__(self, span: Span) -> tuple[Span, dict[str, Any], Notes]:
+        """Return a batch, empty when none of its samples can be read, and what a worker found."""
+        if self._notes is None and _torch().utils.data.get_worker_info() is not None:
+            # What the training's process has open stays its own: a fork shares too much of it.
+            shards = OpenShards(self._dataset.source, tuple(self._dataset.features))
+            shards.problems = self._notes = _Noting()
+            self._dataset = Dataset(self._dataset.view, shards)
+        with self._seeded(span):
+            batch = self._read(span)
+        return span, _tensors(batch), Notes() if self._notes is None else self._notes.taken()
+
+    def _read(self, span: Span) -> Columns:
+        """Return a batch's samples; where batches are full, later ones stand in for unreadable."""
+        num_samples = self._order.num_samples
+        missing = span.stop - span.start
+        num_tried = 0
+        parts: list[Columns] = []
+        while missing and (self._is_full or not num_tried):
+            if num_tried == num_samples:
+                folder = self._dataset.source.folder
+                raise DataError(Drop.NOT_AN_IMAGE, f"{folder}: not enough can be read for a batch")
+            start = (span.start + num_tried) % num_samples
+            stop = min(start + missing, start + num_samples - num_tried, num_samples)
+            places, rows = self._order.locate(span.epoch, start, stop)
+            part, num = gather(self._dataset, self._names, places, rows, self._decode)
+            if num:
+                parts.append(part)
+            missing -= num
+            num_tried += stop - start
+        return join(parts) if parts else {}
+
+    def _transformed(self, data: bytes) -> Any:
+        assert self._transform is not None
+        return self._transform(decode_image(data))
+
+    @contextmanager
+    def _seeded(self, span: Span) -> Generator[None]:
+        """Let a transform draw the same random numbers for a batch whoever makes it, and when."""
+        if self._transform is None:
+            yield
+            return
+        generator = _torch().default_generator
+        states = random.getstate(), np.random.get_state(), generator.get_state()
+        seed = self._order.seed(span.epoch, "transform", span.start)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        generator.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            generator.set_state(states[2])
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Carry problems from a worker to the training's process."""
+
+    of_shards: list[tuple[Problem, str, str, int]] = field(default_factory=list)
+    of_rows: list[tuple[Problem, str, int, str, str]] = field(default_factory=list)
+
+    def add_to(self, problems: Problems) -> None:
+        """Note them there."""
+        for shard_note in self.of_shards:
+            problems.of_shard(*shard_note)
+        for row_note in self.of_rows:
+            problems.of_row(*row_note)
+
+
+class _Noting(Problems):
+    """Keep what is noted until it is taken, instead of counting it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._notes = Notes()
+
+    def of_shard(self, problem: Problem, shard: str, detail: str = "", num: int = 1) -> None:
+        """Keep it."""
+        self._notes.of_shards.append((problem, shard, detail, num))
+
+    def of_row(self, problem: Problem, shard: str, row: int, key: str, detail: str = "") -> None:
+        """Keep it."""
+        self._notes.of_rows.append((problem, shard, row, key, detail))
+
+    def taken(self) -> Notes:
+        """Return what was noted since this was asked last."""
+        taken, self._notes = self._notes, Notes()
+        return taken
+
+
+def share_of(
+    batch_size: int, rank: int | None, world_size: int | None, *, drop_last: bool
+) -> Share:
+    """Return a rank's share; those of `torch.distributed`, if it runs, where none are given."""
+    if rank is not None and world_size is not None:
+        return Share(batch_size, rank, world_size, drop_last)
+    if rank is not None or world_size is not None:
+        raise ConfigError(f"rank {rank} of {world_size}: give both rank and world_size, or neither")
+    distributed = _torch().distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return Share(batch_size, drop_last=drop_last)
+    return Share(batch_size, distributed.get_rank(), distributed.get_world_size(), drop_last)
+
+
+def _tensors(batch: Columns) -> dict[str, Any]:
+    """Return arrays as tensors, and what a transform gives as torch puts it together."""
+    torch = _torch()
+    return {name: _tensor(torch, name, column) for name, column in batch.items()}
+
+
+def _tensor(torch: Any, name: str, column: Any) -> Any:
+    if isinstance(column, np.ndarray):
+        return torch.from_numpy(column if column.flags.writeable else column.copy())
+    if name != "image" or isinstance(column[0], bytes):
+        return column
+    if not isinstance(column[0], np.ndarray):
+        return torch.utils.data.default_collate(column)
+    images = [torch.from_numpy(image) for image in column]
+    same = len({image.shape for image in images}) == 1
+    return torch.utils.data.default_collate(images) if same else images
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _torch() -> Any:
+    try:
+        import torch
+        import torch.utils.data
+    except ImportError as error:
+        raise ConfigError(
+            "loaders for PyTorch need torch (pip install 'webpairs[torch]')"
+        ) from error
+    return torch
