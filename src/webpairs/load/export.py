@@ -328,7 +328,12 @@ def _count_rows(dataset: Dataset, workers: int, link: CoordinatorLink) -> npt.ND
 
 def _planned(target: Target, dataset: Dataset, options: ExportOptions) -> Target:
     size = options.samples_per_shard or target.samples_per_shard
-    return replace(target, samples_per_shard=size, schema=schema_of(dataset, target.columns))
+    return replace(
+        target,
+        samples_per_shard=size,
+        schema=schema_of(dataset, target.columns),
+        embedding_size=dataset.source.embedding_size,
+    )
 
 
 def _plan(options: ExportOptions, dataset: Dataset, target: Target, counts: Rows) -> dict[str, Any]:

@@ -62,6 +62,8 @@ class Target:
     """Unless the user says."""
     schema: pa.Schema | None = None
     """Names and types of the columns of every batch, `key` the last: the driver fills it in."""
+    embedding_size: int | None = None
+    """The source's: the driver fills it in."""
 
 
 @dataclass(frozen=True, slots=True)
