@@ -444,6 +444,7 @@ OPTIONS = {
         "--samples-per-shard": "128 MB",
         "--workers": "one a core",
     },
+    "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
     "demo": {
         "--out": "default: webpairs-demo",
         "--images": "default: web",

@@ -103,3 +103,32 @@ def export_verb(
         workers=workers,
     )
     print_export_result(export_dataset(options, make_progress()))
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+@app.command("verify")
+def verify_verb(
+    source: Source,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Decode every image and multiply embeddings too: minutes for a million images.",
+        ),
+    ] = False,
+    json: Json = False,
+    workers: Workers = None,
+) -> None:
+    """Say what is wrong with a dataset, if anything: a line each, exit code 1."""
+    from webpairs.console_load import print_json, print_verification
+    from webpairs.load.verify import verify_dataset
+
+    checked = verify_dataset(source, deep=deep, workers=workers, progress=make_progress())
+    if json:
+        print_json(checked.as_json())
+    else:
+        print_verification(checked)
+    if not checked.good:
+        raise typer.Exit(1)

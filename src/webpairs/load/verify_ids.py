@@ -1,0 +1,82 @@
+"""Find ids that stand in more than one place of a dataset, in bounded memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from webpairs.options import resolve_workers
+from webpairs.schema import UID
+from webpairs.spill import expose, from_plain, open_duckdb, stream
+
+MEMORY_BYTES: Final = 1_000_000_000
+"""What does not fit is spilled to the folder for temporary files: 16 bytes and a little an id."""
+NUM_LOOKED_UP: Final = 1_000
+"""Repeated ids whose places are looked up; all are counted."""
+
+_SCHEMA: Final = pa.schema([pa.field("uid", UID)])
+
+Ids = Sequence[tuple[bytes, str]]
+"""Ids of 16 bytes, and the keys of the samples that have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Say how many samples have an id that was there before, and which: (shard, key, first)."""
+
+    num: int
+    listed: tuple[tuple[int, str, str], ...]
+    """Number of the shard, the sample's key, and the key of the first sample with its id."""
+
+
+def find_repeats(read: Callable[[int], Iterable[Ids]], num_shards: int) -> Repeats:
+    """Find ids that are there twice; `read` yields those of a shard, some at a time.
+
+    Shards are read twice when there are any. Raises RunError when disk does not suffice.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="webpairs-verify-") as folder,
+        open_duckdb(
+            Path(folder) / "spill", memory_bytes=MEMORY_BYTES, threads=resolve_workers(None)
+        ) as duck,
+    ):
+        expose(duck, "ids", _batches(read, num_shards), _SCHEMA)
+        duck.execute(
+            "CREATE TABLE repeated AS SELECT uid_high, uid_low, count(*) AS num FROM ids "
+            "GROUP BY uid_high, uid_low HAVING count(*) > 1"
+        )
+        ((num,),) = duck.execute(
+            "SELECT coalesce(sum(num - 1), 0)::BIGINT FROM repeated"
+        ).fetchall()
+        sql = f"SELECT uid_high, uid_low FROM repeated ORDER BY ALL LIMIT {NUM_LOOKED_UP}"
+        looked_up = {
+            uid
+            for batch in stream(duck, sql)
+            for uid in from_plain(batch, _SCHEMA).column("uid").to_pylist()
+        }
+    return Repeats(num, tuple(_places(read, num_shards, looked_up)) if looked_up else ())
+
+
+def _batches(read: Callable[[int], Iterable[Ids]], num_shards: int) -> Iterator[pa.RecordBatch]:
+    for shard in range(num_shards):
+        for ids in read(shard):
+            uids = pa.array([uid for uid, _ in ids], UID)
+            yield pa.RecordBatch.from_arrays([uids], schema=_SCHEMA)
+
+
+def _places(
+    read: Callable[[int], Iterable[Ids]], num_shards: int, wanted: set[bytes]
+) -> Iterator[tuple[int, str, str]]:
+    first: dict[bytes, str] = {}
+    for shard in range(num_shards):
+        for ids in read(shard):
+            for uid, key in ids:
+                if uid in first:
+                    yield shard, key, first[uid]
+                elif uid in wanted:
+                    first[uid] = key
