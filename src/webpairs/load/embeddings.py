@@ -22,6 +22,12 @@ class EmbeddingPair:
         image, text = (_pick(one.rows, rows) for one in self._both)
         return image, text
 
+    def row(self, row: int) -> tuple[Embeddings, Embeddings]:
+        """Return one row, as (d,) float16, much faster than `rows` does."""
+        image, text = self._both
+        half = np.float16
+        return image.rows[row].astype(half, copy=False), text.rows[row].astype(half, copy=False)
+
     def release(self, rows: Rows) -> None:
         """Let go of what is between the first of `rows` and the last."""
         for one in self._both:

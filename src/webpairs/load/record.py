@@ -20,19 +20,26 @@ class Records:
 
     def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
         """`names` are features; `image` stays None."""
+        self._shard = shard
+        self._has_embeddings = any(name in EMBEDDED for name in names)
         table = shard.table([name for name in names if name in TABULAR])
         self._readers: list[tuple[str, Reader]] = []
         for name in names:
             if name in TABULAR:
                 self._readers.append((name, _reader(table.column(name).chunk(0))))
-            elif name in EMBEDDED:
-                self._readers.append((name, _embedding_reader(shard, EMBEDDED.index(name))))
             else:
                 self._readers.append((name, _nothing))
 
     def read(self, row: int) -> dict[str, Any]:
         """Return the sample at a row of the shard."""
-        return {name: read(row) for name, read in self._readers}
+        sample = {name: read(row) for name, read in self._readers}
+        if self._has_embeddings:
+            pair = self._shard.embedding(row)
+            if pair is None:
+                detail = f"row {row} of {self._shard.name} has no embeddings"
+                raise DataError(Drop.NOT_AN_IMAGE, detail)
+            sample["image_embedding"], sample["text_embedding"] = pair
+        return sample
 
 
 def _reader(array: pa.Array) -> Reader:
@@ -45,17 +52,6 @@ def _reader(array: pa.Array) -> Reader:
 
     def read(row: int) -> str:
         return str(text[offsets[row] : offsets[row + 1]], "utf-8")
-
-    return read
-
-
-def _embedding_reader(shard: Shard, which: int) -> Reader:
-    def read(row: int) -> Any:
-        rows = np.array([row])
-        pair = shard.embeddings(rows) if shard.embedded(rows)[0] else None
-        if pair is None:
-            raise DataError(Drop.NOT_AN_IMAGE, f"row {row} of {shard.name} has no embeddings")
-        return pair[which][0]
 
     return read
 

@@ -171,6 +171,10 @@ class RunShard(Shard):
         """Return rows of the two `.npy` files."""
         return None if self._embeddings is None else self._embeddings.rows(rows)
 
+    def embedding(self, row: int) -> tuple[Embeddings, Embeddings] | None:
+        """Return one row of the two `.npy` files."""
+        return None if self._embeddings is None else self._embeddings.row(row)
+
     def release(self, rows: Rows) -> None:
         """Let go of parts of those files that were mapped."""
         if "_images" in self.__dict__:

@@ -86,6 +86,12 @@ class Shard(ABC):
         """Return image and text embeddings of rising `rows`, both (n, d) float16; None: none."""
         return None
 
+    def embedding(self, row: int) -> tuple[Embeddings, Embeddings] | None:
+        """Return image and text embedding of one row, both (d,) float16; None: none."""
+        rows = np.array([row])
+        pair = self.embeddings(rows) if self.embedded(rows)[0] else None
+        return None if pair is None else (pair[0][0], pair[1][0])
+
     def release(self, rows: Rows) -> None:
         """Let go of what was read of `rows`: it need not stay in this process's memory."""
         return
