@@ -444,6 +444,7 @@ OPTIONS = {
         "--samples-per-shard": "128 MB",
         "--workers": "one a core",
     },
+    "info": {"--rows": "default: 5", "--json": "JSON"},
     "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
     "demo": {
         "--out": "default: webpairs-demo",

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from webpairs.load.info import Info, RunFacts
     from webpairs.load.verify import Verification
+
+NUM_MISSING: Final = 10
+TEXT_CHARS: Final = 60
 
 
 def print_json(value: Any) -> None:
@@ -30,6 +36,66 @@ def print_verification(checked: Verification) -> None:
     )
     counts = ", ".join(f"{name} {num:,}" for name, num in checked.findings.counts().items())
     _say(console, f"{looked_at}: {counts or 'nothing is wrong'}")
+
+
+def print_info(info: Info) -> None:
+    """Print what was recognised, its schema and counts, and some rows as a table."""
+    console = Console(highlight=False)
+    _say(console, f"{info.folder}: {info.kind} (known by {info.why})")
+    size = "" if info.embedding_size is None else f", embeddings of {info.embedding_size} numbers"
+    _say(console, f"samples: {info.num_samples:,}, shards: {info.num_shards:,}{size}")
+    if info.run is not None:
+        _say(console, _made(info.run))
+    if info.missing_shards:
+        shown = ", ".join(info.missing_shards[:NUM_MISSING])
+        more = ", ..." if len(info.missing_shards) > NUM_MISSING else ""
+        _say(console, f"missing shards: {len(info.missing_shards):,} ({shown}{more})")
+    for name, num in info.problems.items():
+        _say(console, f"problem: {name} {num:,}")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("feature", "type", "what it is"):
+        table.add_column(name)
+    for one in info.features:
+        shape = ", ".join("any" if size is None else str(size) for size in one.shape)
+        table.add_row(one.name, one.dtype + (f" ({shape})" if shape else ""), one.description)
+    _say(console, "")
+    console.print(table)
+    further = ", ".join(f"{name} {kind}" for name, kind in info.columns.items())
+    _say(console, f"\nfurther columns: {further}")
+    if info.rows:
+        _say(console, "")
+        console.print(_rows_table(info))
+
+
+def _made(run: RunFacts) -> str:
+    if run.model is None:
+        judged = "not scored"
+    else:
+        judged = f"scored by {run.model}, threshold {run.threshold:g}"
+    images = "" if run.images is None else f", images from {run.images}"
+    finished = "not finished" if run.finished is None else f"finished {run.finished}"
+    return f"recipe {run.recipe}, {judged}{images}; webpairs {run.webpairs}, {finished}"
+
+
+def _rows_table(info: Info) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("key", "caption", "similarity", "nsfw", "size"):
+        table.add_column(name, justify="right" if name in ("similarity", "size") else "left")
+    for row in info.rows:
+        table.add_row(
+            Text(row["key"]),
+            _shown(row["caption"]),
+            f"{row['similarity']:.3f}",
+            row["nsfw"],
+            f"{row['original_width']}x{row['original_height']}",
+        )
+    return table
+
+
+def _shown(text: str) -> Text:
+    """Return a text of the web for a terminal: cut, no markup, nothing that steers it."""
+    cut = text if len(text) <= TEXT_CHARS else text[:TEXT_CHARS] + "..."
+    return Text("".join(one if one.isprintable() else " " for one in cut))
 
 
 def _say(console: Console, line: str) -> None:

@@ -108,6 +108,23 @@ def export_verb(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
+@app.command("info")
+def info_verb(
+    source: Source,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", help="Samples to show.")] = 5,
+    json: Json = False,
+) -> None:
+    """Say what a folder was recognised as: schema, counts, some rows."""
+    from webpairs.console_load import print_info, print_json
+    from webpairs.load.info import read_info
+
+    info = read_info(source, num_rows=rows, progress=make_progress())
+    if json:
+        print_json(info.as_json())
+    else:
+        print_info(info)
+
+
 @app.command("verify")
 def verify_verb(
     source: Source,
