@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet as pq
 
 from webpairs.load.features import one_array, strings
 from webpairs.load.mapped import MappedFile
@@ -31,6 +32,9 @@ from webpairs.load.tar import IMAGE_EXTENSIONS, Members, TarImages, list_members
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
+KEYS_ARE_UNIQUE: Final = b"webpairs.keys"
+"""Key of a parquet file's metadata: its keys are unique in the dataset and begin with no shard's
+name. What webpairs packs anew has it."""
 _SUCCESS: Final = "success"
 _UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
 
@@ -75,6 +79,8 @@ class Img2datasetFolder(Source):
 
         Told by a shard that is not the first: a key that is unique begins with its number.
         """
+        if self._keys_are_marked:
+            return False
         for name in reversed(self.names):
             if not name.strip("0"):
                 continue
@@ -125,7 +131,20 @@ class Img2datasetFolder(Source):
     def places_of(self, key: str) -> Iterable[int]:
         """Return the shard whose name the key begins with; any, where keys do not tell."""
         named = [place for place, name in enumerate(self.names) if key.startswith(name)]
-        return named or range(len(self.names))
+        return range(len(self.names)) if self._keys_are_marked or not named else named
+
+    @cached_property
+    def _keys_are_marked(self) -> bool:
+        """Say whether the tables say that keys are unique whatever they begin with."""
+        for name in self.names:
+            if name not in self._tables:
+                continue
+            try:
+                schema = pq.read_schema(self.folder / f"{name}.parquet")
+            except _UNREADABLE:
+                continue
+            return KEYS_ARE_UNIQUE in (schema.metadata or {})
+        return False
 
     def _successes(self, name: str) -> int | None:
         """Return how many images a shard's stats say were obtained; None without stats."""

@@ -1,0 +1,244 @@
+"""Pack samples anew as WebDataset: what webdataset, open_clip, `datasets` and img2dataset know.
+
+    00000.tar      KEY.jpg KEY.txt KEY.json of each sample, one after the other; images are the
+                   bytes they were, under the extension of what they are; with `--config both`
+                   also KEY.img_emb.npy KEY.text_emb.npy, float16 (d,)
+    00000.tar.idx  n + 1 u64, little-endian: where each sample starts, and the end of the last one
+    00000.parquet  the metadata, a row a sample in the order of the tar
+    sizes.json     {"00000.tar": n, ...}: how open_clip knows how many samples there are
+
+Keys are those of the source, so that all that names a sample by its key still does. They do not
+begin with the number of the shard that a sample is in now, and the parquet says so, else webpairs
+would take them for those of img2dataset's first version, which start anew in each shard. Samples
+stand in the order in which they are exported: with `--shuffle` keys do not rise.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+
+from webpairs.errors import ConfigError
+from webpairs.files import write_json, write_parquet, write_whole
+from webpairs.load.dataset import Dataset
+from webpairs.load.export_columns import json_default, row_groups, with_label_names
+from webpairs.load.export_options import ExportOptions
+from webpairs.load.exporter import Batch, OutputShard, Target, TargetReport, wanted_configs
+from webpairs.load.features import TABULAR, feature_array, raw_name
+from webpairs.load.img2dataset import KEYS_ARE_UNIQUE
+from webpairs.load.tar import BLOCK, IMAGE_EXTENSIONS
+from webpairs.sniff import sniff
+
+SAMPLES_PER_SHARD: Final = 10_000
+"""As img2dataset and LAION-400M's tars: 150 MB at 256 pixels."""
+BUFFER_BYTES: Final = 1_000_000
+KEY_UNUSABLE: Final = "key_unusable"
+"""A key that is no name of a member of a tar: its sample is left out."""
+_USABLE_KEY: Final = re.compile(r"(?![./])(?:[^\0]*/)?[^./\0]+")
+_EXTENSIONS: Final = {"jpeg": "jpg", "tiff": "tif"}
+"""Where what `sniff` says is not what readers look for."""
+
+# The parts of a header that no file changes: mode 644, no owner, no time.
+_NAME_BYTES: Final = 100
+_TEMPLATE: Final = tarfile.TarInfo().tobuf(tarfile.USTAR_FORMAT)
+_MODE: Final = _TEMPLATE[100:124]
+_TIME: Final = _TEMPLATE[136:148]
+_REST: Final = _TEMPLATE[156:]
+_SUM: Final = sum(_MODE + _TIME + _REST) + 8 * ord(" ")
+"""Of their bytes; the checksum counts as blanks."""
+_ZEROS: Final = bytes(BLOCK)
+_JSON_NAMES: Final = {
+    # img2dataset's names, which readers of its tars know.
+    "URL": "url",
+    "TEXT": "caption",
+    "WIDTH": "original_width",
+    "HEIGHT": "original_height",
+    "stored_width": "width",
+    "stored_height": "height",
+}
+
+
+class WebDatasetExporter:
+    """Write tars with their index and metadata."""
+
+    def __init__(self, options: ExportOptions) -> None:
+        if options.config == "embeddings":
+            raise ConfigError(
+                "--config embeddings: WebDataset is for images; use --config both, which adds "
+                "embeddings to them, or --to laion"
+            )
+        self._options = options
+
+    def targets(self, dataset: Dataset) -> Sequence[Target]:
+        """Return one target: tars of images, and of embeddings only where they are asked for."""
+        configs = wanted_configs(dataset, self._options.config or "images")
+        own = dataset.source.column_names
+        chosen = self._options.columns
+        if chosen is not None:
+            needed = {raw_name(name, own) for name in TABULAR}
+            own = tuple(name for name in own if name in needed or name in chosen)
+        return [
+            Target(
+                config="both" if "embeddings" in configs else "images",
+                folder=Path(self._options.out),
+                columns=tuple(dict.fromkeys(("key", *own))),
+                images=True,
+                embeddings="embeddings" in configs,
+                samples_per_shard=SAMPLES_PER_SHARD,
+            )
+        ]
+
+    def write_shard(self, shard: OutputShard, batches: Iterator[Batch]) -> None:
+        """Write a tar, its index and its metadata; the tar takes its name last."""
+        folder, name = shard.target.folder, f"{shard.number:05d}"
+        assert shard.target.schema is not None
+        schema = with_label_names(shard.target.schema.empty_table()).schema
+        schema = schema.with_metadata({KEYS_ARE_UNIQUE: b"in the dataset"})
+        with ExitStack() as stack:
+            temporary = stack.enter_context(write_whole(folder / f"{name}.tar"))
+            index = stack.enter_context(write_whole(folder / f"{name}.tar.idx"))
+            metadata = stack.enter_context(write_parquet(folder / f"{name}.parquet", schema))
+            with temporary.open("wb", buffering=BUFFER_BYTES) as file:
+                tar = TarOfSamples(file)
+                for group in row_groups(_packed(tar, shard, batches)):
+                    metadata.write_table(group.cast(schema))
+                    shard.num_samples += group.num_rows
+                tar.close()
+            tar.starts().tofile(index)
+            shard.num_bytes = temporary.stat().st_size
+
+    def finish(self, reports: Sequence[TargetReport]) -> None:
+        """Write how many samples each tar has."""
+        (report,) = reports
+        sizes = {f"{place:05d}.tar": num for place, num in enumerate(report.shard_samples)}
+        write_json(report.target.folder / "sizes.json", sizes)
+
+
+exporter = WebDatasetExporter
+
+
+class TarOfSamples:
+    """Write the members of samples to a file, and note where each sample starts.
+
+    The bytes are those that `tarfile` writes in its format ustar, fifteen times as fast; a name
+    that ustar has no room for gets a header of GNU's before it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._starts: list[int] = []
+        self._place = 0
+
+    def add(self, key: str, members: Sequence[tuple[str, bytes]]) -> None:
+        """Add a sample: its members by extension."""
+        self._starts.append(self._place)
+        stem = key.encode()
+        for extension, data in members:
+            header = _header(b"%b.%b" % (stem, extension.encode()), len(data))
+            self._place += self._file.write(header) + self._file.write(data)
+            self._place += self._file.write(_ZEROS[: -len(data) % BLOCK])
+
+    def close(self) -> None:
+        """Write the end of the tar, filled up to a record as `tarfile` does."""
+        self._starts.append(self._place)
+        end = self._place + 2 * BLOCK
+        self._file.write(bytes(2 * BLOCK + -end % tarfile.RECORDSIZE))
+
+    def starts(self) -> npt.NDArray[np.uint64]:
+        """Return where each sample starts and, once closed, where the last one ends."""
+        return np.array(self._starts, "<u8")
+
+
+def image_extension(image: bytes) -> str:
+    """Return the extension of an encoded image by its first bytes; jpg where these do not help."""
+    kind = sniff(image) or ""
+    extension = _EXTENSIONS.get(kind, kind)
+    return extension if extension in IMAGE_EXTENSIONS else "jpg"
+
+
+def _header(name: bytes, size: int) -> bytes:
+    """Return the header of a file of this name and size."""
+    if len(name) > _NAME_BYTES:
+        member = tarfile.TarInfo(name.decode())
+        member.size = size
+        return member.tobuf(tarfile.GNU_FORMAT)
+    digits = b"%011o\0" % size
+    checksum = b"%06o\0 " % (_SUM + sum(name) + sum(digits))
+    return b"".join((name.ljust(_NAME_BYTES, b"\0"), _MODE, digits, _TIME, checksum, _REST))
+
+
+def _usable(shard: OutputShard, batch: Batch) -> Batch:
+    """Return the samples of a batch whose keys can be names in a tar; the others are skipped."""
+    keys = batch.table.column("key").to_pylist()
+    usable = [_USABLE_KEY.fullmatch(key) is not None for key in keys]
+    if all(usable):
+        return batch
+    for key, is_usable in zip(keys, usable, strict=True):
+        if not is_usable:
+            shard.skip(KEY_UNUSABLE, key, "no name of a member of a tar")
+    chosen = np.flatnonzero(usable)
+    images = [(batch.images or [])[place] for place in chosen.tolist()]
+    embeddings = (
+        None if rows is None else rows[chosen]
+        for rows in (batch.image_embeddings, batch.text_embeddings)
+    )
+    return Batch(batch.table.take(pa.array(chosen)), images, *embeddings)
+
+
+def _packed(tar: TarOfSamples, shard: OutputShard, batches: Iterator[Batch]) -> Iterator[pa.Table]:
+    """Add the samples of batches to a tar, and yield their rows of metadata."""
+    for batch in batches:
+        batch = _usable(shard, batch)
+        table = with_label_names(batch.table)
+        _add(tar, batch, table)
+        yield table
+
+
+def _add(tar: TarOfSamples, batch: Batch, table: pa.Table) -> None:
+    """Add the samples of a batch, with what `table` says of them."""
+    texts = _texts(table)
+    described = _json_rows(table)
+    embeddings: list[list[tuple[str, bytes]]] = [[] for _ in texts]
+    for kind, rows in (("img_emb", batch.image_embeddings), ("text_emb", batch.text_embeddings)):
+        if rows is not None:
+            header = _npy_header(rows.shape[1])
+            for members, row in zip(embeddings, rows, strict=True):
+                members.append((f"{kind}.npy", header + row.tobytes()))
+    keys = table.column("key").to_pylist()
+    for key, image, text, row, more in zip(
+        keys, batch.images or [], texts, described, embeddings, strict=True
+    ):
+        members = [(image_extension(image), image), ("txt", text.encode()), ("json", row)]
+        tar.add(key, members + more)
+
+
+def _texts(table: pa.Table) -> list[str]:
+    raw = raw_name("caption", table.column_names)
+    column = None if raw is None else table.column(raw)
+    return feature_array("caption", column, table.num_rows).to_pylist()
+
+
+def _json_rows(table: pa.Table) -> list[bytes]:
+    """Return each row as JSON, under img2dataset's names where it has any; bytes as hex."""
+    there = table.column_names
+    better = [_JSON_NAMES.get(name, name) for name in there]
+    names = [new if new not in there else old for old, new in zip(there, better, strict=True)]
+    rows = table.rename_columns(names).to_pylist()
+    return [orjson.dumps(row, default=json_default) for row in rows]
+
+
+def _npy_header(size: int) -> bytes:
+    """Return what stands before the numbers of one embedding in an npy file."""
+    header = io.BytesIO()
+    np.save(header, np.zeros(size, np.float16))
+    return header.getvalue()[: -2 * size]
