@@ -83,6 +83,11 @@ class _Counts:
             else:
                 self.others[name] += int(num)
 
+    def amount(self) -> str:
+        """Return `120/4,000 candidates`, or `0.1/0.2 MB` where whole numbers would say nothing."""
+        digits = 1 if self.total.unit == "MB" and self.total.total < 10 else 0
+        return f"{self.done:,.{digits}f}/{self.total.total:,.{digits}f} {self.total.unit}"
+
     def rate(self) -> float:
         elapsed_s = time.monotonic() - self._started
         return (self.done - self.total.done) / elapsed_s if elapsed_s > 0 else 0.0
@@ -117,7 +122,11 @@ class _Bar:
             console=console,
         )
         self._task = self._progress.add_task(
-            total.name, total=total.total, completed=int(total.done), amount=self._amount(), tail=""
+            total.name,
+            total=total.total,
+            completed=int(total.done),
+            amount=self._counts.amount(),
+            tail="",
         )
 
     @contextmanager
@@ -130,13 +139,9 @@ class _Bar:
         self._progress.update(
             self._task,
             completed=self._counts.done,
-            amount=self._amount(),
+            amount=self._counts.amount(),
             tail=self._counts.tail(),
         )
-
-    def _amount(self) -> str:
-        total = self._counts.total
-        return f"{self._counts.done:,.0f}/{total.total:,.0f} {total.unit}"
 
 
 class _Lines:
@@ -161,8 +166,7 @@ class _Lines:
         self._last = time.monotonic()
         total = self._counts.total
         self._console.print(
-            f"{total.name}: {self._counts.done:,.0f}/{total.total:,.0f} {total.unit}, "
-            f"{self._counts.tail()}",
+            f"{total.name}: {self._counts.amount()}, {self._counts.tail()}",
             highlight=False,
             markup=False,
             soft_wrap=True,
