@@ -247,9 +247,12 @@ def _tensor(torch: Any, name: str, column: Any) -> Any:
         return column
     if not isinstance(column[0], np.ndarray):
         return torch.utils.data.default_collate(column)
-    images = [torch.from_numpy(image) for image in column]
-    same = len({image.shape for image in images}) == 1
-    return torch.utils.data.default_collate(images) if same else images
+    if len({image.shape for image in column}) > 1:
+        return [torch.from_numpy(image) for image in column]
+    if torch.utils.data.get_worker_info() is None:
+        # torch would stack with all cores' threads, which wait for each other where others work.
+        return torch.from_numpy(np.stack(column))
+    return torch.utils.data.default_collate([torch.from_numpy(image) for image in column])
 
 
 def _as_it_is(batch: Any) -> Any:
