@@ -58,10 +58,10 @@ def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         pending.append(table)
         num_bytes += table.nbytes
         if num_bytes >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(pending).combine_chunks()
+            yield pa.concat_tables(pending)
             pending, num_bytes = [], 0
     if pending:
-        yield pa.concat_tables(pending).combine_chunks()
+        yield pa.concat_tables(pending)
 
 
 def _text(value: Any) -> str:
