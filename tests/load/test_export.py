@@ -120,10 +120,14 @@ def test_where_leaves_out_what_does_not_match(source: Path, tmp_path: Path) -> N
     assert 0 < report.num_rows < len(webpairs.open(source))
 
 
-def test_where_nothing_matches(source: Path, tmp_path: Path) -> None:
-    (report,) = export(source, tmp_path, where="similarity > 2").reports
-    assert (report.num_rows, report.shard_samples) == (0, (0,))
-    assert read_lines(tmp_path / "images") == []
+def test_nothing_to_export_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="similarity > 2 matches none of the"):
+        export(source, tmp_path / "out", where="similarity > 2")
+    (tmp_path / "empty").mkdir()
+    write_img2dataset(tmp_path / "empty", num_shards=1, failed=1.0)
+    with pytest.raises(ConfigError, match="has no samples"):
+        export(tmp_path / "empty", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_embeddings_stay_with_their_rows(tmp_path: Path) -> None:

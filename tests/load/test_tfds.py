@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,9 @@ def plain(run: Path) -> list[dict[str, Any]]:
                     "similarity": row["similarity"],
                     "text_embedding": text[place],
                     "url": row["URL"],
-                    "language_score": row["language_score"],
+                    "language_score": math.nan
+                    if row["language_score"] is None
+                    else row["language_score"],
                 }
             )
     return rows

@@ -112,15 +112,15 @@ def export_dataset(options: ExportOptions, progress: RunProgress | None = None) 
     check_columns(dataset, options.columns or ())
     exporter = load_exporter(FORMATS[options.to], options)
     targets = [_planned(target, dataset, options) for target in exporter.targets(dataset)]
+    link, workers = CoordinatorLink(progress), resolve_workers(options.workers)
+    counts = _count_rows(dataset, workers, link)
+    _check_rows(counts, dataset, options)
     for target in targets:
         _check_folder(target.folder, options)
-    workers = resolve_workers(options.workers)
     with explained(Path(options.out)), ExitStack() as stack:
         for target in targets:
             (target.folder / WORK).mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(target.folder / WORK))
-        link = CoordinatorLink(progress)
-        counts = _count_rows(dataset, workers, link)
         plans = [_start_or_resume(t, _plan(options, dataset, t, counts)) for t in targets]
         units = [
             _units(options, dataset, target, counts)
@@ -326,6 +326,19 @@ def _count_rows(dataset: Dataset, workers: int, link: CoordinatorLink) -> npt.ND
     return counts
 
 
+def _check_rows(counts: Rows, dataset: Dataset, options: ExportOptions) -> None:
+    """Raise ConfigError where there is nothing to write."""
+    if counts.sum():
+        return
+    source = dataset.source
+    if options.where is not None:
+        num = sum(map(source.num_rows, range(len(source.names))))
+        raise ConfigError(
+            f"--where {options.where} matches none of the {num:,} samples of {source.folder}"
+        )
+    raise ConfigError(f"{source.folder} ({source.kind}) has no samples")
+
+
 def _planned(target: Target, dataset: Dataset, options: ExportOptions) -> Target:
     size = options.samples_per_shard or target.samples_per_shard
     return replace(
@@ -420,8 +433,7 @@ def _units(
 ) -> list[ShardUnit]:
     offsets = np.concatenate([[0], np.cumsum(counts)])
     num_rows, size = int(offsets[-1]), target.samples_per_shard
-    # A dataset without a sample has one shard without a sample.
-    num_shards = max(1, -(-num_rows // size))
+    num_shards = -(-num_rows // size)
     return [
         ShardUnit(
             module=FORMATS[options.to],
