@@ -444,6 +444,11 @@ OPTIONS = {
         "--samples-per-shard": "128 MB",
         "--workers": "one a core",
     },
+    "card": {
+        "--out": "README.md",
+        "--croissant": "JSON-LD",
+        "--name": "the folder's name",
+    },
     "info": {"--rows": "default: 5", "--json": "JSON"},
     "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
     "demo": {

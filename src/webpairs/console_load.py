@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from webpairs.errors import ConfigError
 
 if TYPE_CHECKING:
     from webpairs.load.info import Info, RunFacts
@@ -18,9 +21,26 @@ NUM_MISSING: Final = 10
 TEXT_CHARS: Final = 60
 
 
-def print_json(value: Any) -> None:
-    """Print a value as indented JSON."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+def as_json(value: Any) -> str:
+    """Return a value as indented JSON."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n"
+
+
+def hand_out(text: str, out: str | None = None) -> None:
+    """Print a text as it is, or write it to a file, whole or not at all.
+
+    Raises ConfigError when the file cannot be written.
+    """
+    if out is None:
+        sys.stdout.write(text)
+        return
+    from webpairs.files import write_whole
+
+    try:
+        with write_whole(Path(out)) as temporary:
+            temporary.write_text(text)
+    except OSError as error:
+        raise ConfigError(f"cannot write --out {out}: {error.strerror}") from error
 
 
 def print_verification(checked: Verification) -> None:

@@ -193,4 +193,4 @@ def copy_uid(run: Path) -> None:
 
 
 def set_key(rows: list[dict[str, Any]]) -> None:
-    rows[-1]["key"] = "000020000"
+    rows[-1] |= {"key": "000020000", "SAMPLE_ID": 20000}

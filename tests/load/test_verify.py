@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 from collections.abc import Callable
@@ -339,6 +340,24 @@ FAULTS: list[tuple[str, Plant, set[tuple[str, str]]]] = [
         ),
         {("stats_broken", STATS)},
     ),
+    (
+        "a file that its counts do not ask for",
+        lambda r: commit_again(
+            r, drops={}, candidates=orjson.loads((r / STATS).read_bytes())["samples"]
+        ),
+        {
+            ("stats_broken", STATS),
+            ("stranger", DROPS),
+            ("count_wrong", DROPS),
+            ("funnel_wrong", "stats"),
+            ("funnel_wrong", "manifest.json"),
+        },
+    ),
+    (
+        "a longer file",
+        lambda r: (r / TAR).write_bytes((r / TAR).read_bytes() + bytes(512)),
+        {("file_changed", TAR)},
+    ),
     # values
     (
         "another's image",
@@ -400,6 +419,21 @@ FAULTS: list[tuple[str, Plant, set[tuple[str, str]]]] = [
         lambda r: (
             pq.write_table(
                 pq.read_table(r / METADATA).drop_columns(["stored_sha256"]), r / METADATA
+            )
+            or commit_again(r)
+        ),
+        {("schema_wrong", METADATA), ("column_keys_wrong", COLUMN)},
+    ),
+    (
+        "another type",
+        lambda r: (
+            pq.write_table(
+                (table := pq.read_table(r / METADATA)).set_column(
+                    (place := table.schema.get_field_index("WIDTH")),
+                    "WIDTH",
+                    table.column(place).cast("int64"),
+                ),
+                r / METADATA,
             )
             or commit_again(r)
         ),
@@ -495,3 +529,15 @@ def test_a_fault_is_found_when_deep(
     only_deep = {"similarity_wrong", "size_wrong", "image_broken"}
     assert found(verify(run, deep=True)) == expected
     assert found(verify(run)) == {one for one in expected if one[0] not in only_deep}
+
+
+def test_a_file_that_the_disk_does_not_give(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_file = Path.open
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self == run / TAR:
+            raise OSError(errno.EIO, "Input/output error")
+        return open_file(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert found(verify(run)) == {("file_broken", TAR)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import shutil
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,6 @@ import pytest
 import web_run
 from damage import change_embeddings, change_json, change_rows, files_of, scale, set_row
 from PIL import Image
-from rich.console import Console
 from run_folders import SmallCrawl
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ from webpairs.load.problems import Problem, Problems
 from webpairs.load.verify import verify_dataset
 from webpairs.load.verify_sample import check_size
 from webpairs.options import RetryOptions
-from webpairs.progress import RunProgress
+from webpairs.progress import RunProgress, StageTotal
 from webpairs.run import retry_dataset
 
 
@@ -134,17 +135,33 @@ def test_many_findings_are_counted_and_few_listed(run: Path) -> None:
     assert more == num - NUM_LISTED
 
 
+class Told(RunProgress):
+    """Add up what a bar would show."""
+
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+        self.total = self.done = self.most = 0.0
+
+    @contextmanager
+    def stage(self, total: StageTotal) -> Generator[None]:
+        self.total = total.total
+        yield
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        self.done += counts["done"]
+        self.most = max(self.most, self.done)
+
+
 def test_the_bar_shows_all_that_is_there_and_no_more(run: Path) -> None:
     (run / "images" / "00002.tar").unlink()
-    out = io.StringIO()
-    verify_dataset(run, workers=1, progress=RunProgress(console=Console(file=out)))
-    done, total = out.getvalue().split()[1].split("/")
-    size = sum(
-        path.stat().st_size
-        for folder in ("images", "metadata", "embeddings", "drops")
-        for path in (run / folder).rglob("0*.*" if folder != "embeddings" else "*.npy")
-    )
-    assert done == total == f"{size / 1e6:,.0f}"
+    (run / "metadata" / "00003.parquet").write_bytes(b"PAR1")
+    folders = ("images", "metadata", "embeddings", "drops")
+    paths = [path for folder in folders for path in (run / folder).rglob("*[0-9].*")]
+    size_mb = sum(path.stat().st_size for path in paths) / 1e6
+    told = Told()
+    verify_dataset(run, workers=1, progress=told)
+    assert told.total == pytest.approx(size_mb)
+    assert told.done == told.most == pytest.approx(size_mb)
 
 
 def test_what_holds_no_samples_is_refused(little_web: SmallCrawl, tmp_path: Path) -> None:
@@ -170,8 +187,13 @@ def test_a_picture_lying_on_its_side_has_the_size_it_is_shown_with() -> None:
     assert findings.counts() == {"size_wrong": 1}
 
 
-def test_every_fault_has_a_fix_and_every_problem_is_a_fault() -> None:
+def test_every_fault_has_a_fix_and_a_line_in_the_docs() -> None:
     assert all(fault.fix for fault in Fault)
+    page = (Path(__file__).parents[2] / "docs" / "verify.md").read_text()
+    assert [fault for fault in Fault if f"`{fault}`" not in page] == []
+
+
+def test_every_problem_that_readers_meet_is_a_fault() -> None:
     problems = Problems()
     for problem in Problem:
         problems.of_shard(problem, "0")

@@ -115,12 +115,12 @@ def info_verb(
     json: Json = False,
 ) -> None:
     """Say what a folder was recognised as: schema, counts, some rows."""
-    from webpairs.console_load import print_info, print_json
+    from webpairs.console_load import as_json, hand_out, print_info
     from webpairs.load.info import read_info
 
     info = read_info(source, num_rows=rows, progress=make_progress())
     if json:
-        print_json(info.as_json())
+        hand_out(as_json(info.as_json()))
     else:
         print_info(info)
 
@@ -139,13 +139,55 @@ def verify_verb(
     workers: Workers = None,
 ) -> None:
     """Say what is wrong with a dataset, if anything: a line each, exit code 1."""
-    from webpairs.console_load import print_json, print_verification
+    from webpairs.console_load import as_json, hand_out, print_verification
     from webpairs.load.verify import verify_dataset
 
     checked = verify_dataset(source, deep=deep, workers=workers, progress=make_progress())
     if json:
-        print_json(checked.as_json())
+        hand_out(as_json(checked.as_json()))
     else:
         print_verification(checked)
     if not checked.good:
         raise typer.Exit(1)
+
+
+@app.command("card")
+def card_verb(
+    source: Source,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="File to write to, e.g. SOURCE/README.md. (default: standard output)",
+            show_default=False,
+        ),
+    ] = None,
+    croissant: Annotated[
+        bool,
+        typer.Option(
+            "--croissant",
+            help="Describe it in Croissant 1.0 (JSON-LD, for SOURCE/croissant.json) instead.",
+        ),
+    ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="What the dataset is called. (default: the folder's name)",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a dataset's card, or its Croissant description, from what is in it."""
+    from webpairs.console_load import as_json, hand_out
+
+    if croissant:
+        from webpairs.load.croissant import make_croissant
+
+        hand_out(as_json(make_croissant(source, name=name)), out)
+        return
+    from webpairs.load.card import make_card
+
+    hand_out(make_card(source, name=name, progress=make_progress()), out)

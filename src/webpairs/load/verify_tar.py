@@ -130,10 +130,11 @@ class RunTar:
         self.file = files.tar.relative_to(out).as_posix()
         self.findings = findings
         self.by_key: dict[str, TarSample] = {}
-        if not files.tar.is_file():
+        try:
+            self._tar = MappedFile(files.tar)
+        except OSError:
             self._tar = MappedFile(None)
-            return
-        self._tar = MappedFile(files.tar)
+            return  # told with the files
         walked = walk(self._tar)
         if walked.broken is not None:
             findings.add(Fault.FILE_BROKEN, self.file, walked.broken)
