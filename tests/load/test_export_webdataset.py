@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import tarfile
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from exports import export, without_first_shard
 from foreign_folders import Style, expected, picture, write_img2dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from test_dataset import LABELS, plain_reading
 from webdataset.autodecode import Decoder
 from webdataset.tariterators import group_by_keys, tar_file_expander
@@ -228,6 +231,52 @@ def test_a_shard_without_a_sample_is_an_empty_tar(loose_run: Path, tmp_path: Pat
     assert list(again.images(decode=None)) == list(source.images(decode=None))[size:]
     assert len(again) == sum(sizes.values()) == len(source) - size
     assert again.problems.counts() == {}
+
+
+@pytest.mark.compare
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("is_train", [False, True])
+def test_open_clip_trains_on_every_sample(exported: Path, loose_run: Path, is_train: bool) -> None:
+    """By its own pipeline, as its script calls it; in training more than one worker or sample a
+    batch would not come out even, and it leaves out what is over."""
+    data = pytest.importorskip("open_clip_train.data")
+    torch = pytest.importorskip("torch")
+    if is_train and "eof_value" in inspect.signature(tar_file_expander).parameters:
+        pytest.skip("open_clip's training wants webdataset 0.2.86 or older, as its extra says")
+    num_shards = len(list(exported.glob("*.tar")))
+    shards = f"{exported}/{{00000..{num_shards - 1:05d}}}.tar"
+    truth = plain_reading(loose_run)
+    assert data.get_dataset_size(shards) == (len(truth), num_shards)
+    options = {
+        "train_data": shards,
+        "val_data": shards,
+        "train_num_samples": None,
+        "val_num_samples": None,
+        "train_data_upsampling_factors": None,
+        "dataset_resampled": False,
+        "seed": 0,
+        "batch_size": 1 if is_train else 10,
+        "world_size": 1,
+        "workers": 1 if is_train else 2,
+    }
+    info = data.get_wds_dataset(
+        SimpleNamespace(**options),
+        lambda image: torch.from_numpy(np.array(image)),
+        is_train=is_train,
+        tokenizer=lambda text: [text],
+    )
+    found = [
+        (text, image.numpy().tobytes())
+        for images, texts in info.dataloader
+        for text, image in zip(texts, images, strict=True)
+    ]
+    wanted = [
+        (row["caption"], np.array(Image.open(io.BytesIO(row["image"]))).tobytes()) for row in truth
+    ]
+    assert sorted(found) == sorted(wanted)
+    if is_train:
+        assert info.dataloader.num_samples == len(truth)
+        assert found != wanted
 
 
 names = st.text(st.characters(exclude_characters="./\0", codec="utf-8"), min_size=1, max_size=50)
