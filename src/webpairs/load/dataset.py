@@ -11,6 +11,7 @@ Samples that cannot be read are left out and counted in `problems`.
 from __future__ import annotations
 
 import operator
+import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -85,6 +86,7 @@ class Dataset:
         """The features that the source has, in the page's order."""
         self._shards = OpenShards(view.source, tuple(self.features)) if shards is None else shards
         self._offsets: list[int] = [0]
+        self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"view": self.view, "shards": self._shards}
@@ -445,11 +447,14 @@ class Dataset:
     def _extend_offsets(self, number: int | None) -> bool:
         """Count shards until the one with row `number`, None: all; say whether it is there."""
         offsets = self._offsets
-        while number is None or offsets[-1] <= number:
-            place = len(offsets) - 1
-            if place == len(self.source.names):
-                return False
-            offsets.append(offsets[-1] + self.view.count(place, self.shard))
+        if number is not None and number < offsets[-1]:
+            return True
+        with self._lock:
+            while number is None or offsets[-1] <= number:
+                place = len(offsets) - 1
+                if place == len(self.source.names):
+                    return False
+                offsets.append(offsets[-1] + self.view.count(place, self.shard))
         return True
 
 

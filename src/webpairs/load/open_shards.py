@@ -1,7 +1,11 @@
-"""Keep the shards open that were used last, so that memory is bounded and rows are near."""
+"""Keep the shards open that were used last, so that memory is bounded and rows are near.
+
+Threads may share them: loaders that read ahead do.
+"""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from functools import cached_property
 from typing import Any, Final
@@ -38,6 +42,7 @@ class OpenShards:
         self.problems = Problems()
         self._names = names
         self._open: OrderedDict[int, OpenShard] = OrderedDict()
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"source": self.source, "names": self._names}
@@ -51,14 +56,15 @@ class OpenShards:
 
     def opened(self, place: int) -> OpenShard:
         """Return an open shard and its records; of others, the one used longest ago may close."""
-        if (opened := self._open.get(place)) is not None:
-            self._open.move_to_end(place)
+        with self._lock:
+            if (opened := self._open.get(place)) is not None:
+                self._open.move_to_end(place)
+                return opened
+            opened = OpenShard(self.source.open(place, self.problems), self._names)
+            self._open[place] = opened
+            while len(self._open) > 1 and self._is_too_much():
+                self._open.popitem(last=False)
             return opened
-        opened = OpenShard(self.source.open(place, self.problems), self._names)
-        self._open[place] = opened
-        while len(self._open) > 1 and self._is_too_much():
-            self._open.popitem(last=False)
-        return opened
 
     def _is_too_much(self) -> bool:
         num_bytes = sum(one.shard.num_bytes for one in self._open.values())

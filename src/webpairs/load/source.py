@@ -148,7 +148,8 @@ class Shard(ABC):
     @property
     def num_bytes(self) -> int:
         """Return how much memory its columns take."""
-        size = sum(column.nbytes for column in self._columns.values())
+        columns = list(self._columns.values())  # other threads may be adding some
+        size = sum(column.nbytes for column in columns)
         return size + (0 if self._rows_of_keys is None else 150 * self.num_rows)
 
 

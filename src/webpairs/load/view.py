@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
@@ -59,12 +60,24 @@ class WhereRows(View):
         self._expression = expression
         self._kept: OrderedDict[int, Rows] = OrderedDict()
         self._counts: dict[int, int] = {}
+        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_kept": OrderedDict()}
+        state = self.__dict__ | {"_kept": OrderedDict()}
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+        self._lock = threading.RLock()
 
     def rows(self, place: int, open_shard: GetShard) -> Rows | None:
         """Return the rows of a shard that match; reads the columns of the expression alone."""
+        with self._lock:
+            return self._rows(place, open_shard)
+
+    def _rows(self, place: int, open_shard: GetShard) -> Rows:
         if place in self._kept:
             self._kept.move_to_end(place)
             return self._kept[place]
