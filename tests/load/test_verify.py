@@ -231,6 +231,13 @@ FAULTS: list[tuple[str, Plant, set[tuple[str, str]]]] = [
         {("index_wrong", INDEX)},
     ),
     (
+        "an index that ends elsewhere",
+        lambda r: (
+            (r / INDEX).write_bytes((r / INDEX).read_bytes()[:-8] + bytes(8)) and commit_again(r)
+        ),
+        {("index_wrong", INDEX)},
+    ),
+    (
         "a short index",
         lambda r: np.fromfile(r / INDEX, "<u8")[:-1].tofile(r / INDEX) or commit_again(r),
         {("index_wrong", INDEX)},

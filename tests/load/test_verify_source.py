@@ -221,6 +221,21 @@ def test_a_fault_of_img2dataset_output_is_found(
     assert found(verify_dataset(folder, workers=1)) == shallow
 
 
+def test_an_index_that_does_not_lead_to_the_samples(sound: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(sound, tmp_path / "d"))
+    with tarfile.open(folder / TAR) as tar:
+        members = tar.getmembers()
+        starts = [one.offset for one in members if one.name.endswith(".jpg")] + [tar.offset]
+    index = folder / f"{TAR}.idx"
+    np.array(starts, "<u8").tofile(index)
+    assert verify_dataset(folder, workers=1).good
+    starts[2] += 512
+    np.array(starts, "<u8").tofile(index)
+    assert found(verify_dataset(folder, workers=1)) == {("index_wrong", index.name)}
+    index.write_bytes(b"")
+    assert found(verify_dataset(folder, workers=1)) == {("index_wrong", index.name)}
+
+
 def test_parquet_with_images(tmp_path: Path) -> None:
     write_img2dataset(tmp_path / "d", style=Style(output_format="parquet"), failed=0)
     path = tmp_path / "d" / TABLE

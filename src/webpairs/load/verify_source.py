@@ -23,7 +23,7 @@ from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import Rows, Shard, Source
 from webpairs.load.tar import walk
 from webpairs.load.verify_sample import check_norms, check_size
-from webpairs.load.verify_tar import JSON, TEXT, TarSample, join_apart, samples_of
+from webpairs.load.verify_tar import JSON, TEXT, TarSample, check_index, join_apart, samples_of
 
 BATCH_ROWS: Final = 512
 _STORED: Final = ("width", "height")
@@ -179,7 +179,11 @@ class _Check:
         if not path.exists():
             return {}
         tar = MappedFile(path)
-        samples = join_apart(samples_of(walk(tar)), path.name, self._findings)
+        in_order = samples_of(walk(tar))
+        index = path.with_name(f"{path.name}.idx")
+        if index.is_file():
+            check_index(index.read_bytes(), in_order, len(tar.data), index.name, self._findings)
+        samples = join_apart(in_order, path.name, self._findings)
         kinds = Counter(_kinds(sample) for sample in samples.values())
         wanted = kinds.most_common(1)[0][0] if kinds else frozenset[str]()
         for sample in samples.values():

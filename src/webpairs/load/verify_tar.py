@@ -30,9 +30,11 @@ class TarSample:
 
     key: str
     start: int
+    """Where the member before it ends; extended headers may come before its own."""
+    header: int
     """Where the header of its first member starts."""
     end: int
-    """Where the header of the next sample starts."""
+    """Where its last member ends."""
     members: dict[str, Extent] = field(default_factory=dict[str, Extent])
     repeated: list[str] = field(default_factory=list[str])
 
@@ -59,13 +61,14 @@ class TarSample:
 def samples_of(walked: Walked) -> list[TarSample]:
     """Return the samples as a reader of the stream meets them: neighbours of one key are one."""
     samples: list[TarSample] = []
+    position = 0
     for name, start, end in walked.members:
         key, extension = (part.decode(errors="replace") for part in split(name))
         extension = extension.lower()
         if not samples or samples[-1].key != key:
-            samples.append(TarSample(key, start - BLOCK, 0))
+            samples.append(TarSample(key, position, start - BLOCK, 0))
         sample = samples[-1]
-        sample.end = end + -end % BLOCK
+        sample.end = position = end + -end % BLOCK
         if extension in sample.members:
             sample.repeated.append(extension)
         else:
@@ -120,6 +123,28 @@ def check_order(
             return
 
 
+def check_index(
+    data: bytes, samples: Sequence[TarSample], last: int, file: str, findings: Findings
+) -> None:
+    """Compare an index with where the samples start; its end is from the last sample's to `last`.
+
+    A start may be that of the sample's extended headers.
+    """
+    found = np.frombuffer(data[: len(data) // 8 * 8], "<u8").tolist()
+    if len(data) != 8 * (len(samples) + bool(samples)):
+        detail = f"{len(data)} bytes for {len(samples)} samples"
+        findings.add(Fault.INDEX_WRONG, file, detail)
+        return
+    for one, sample in zip(found, samples, strict=False):
+        if one not in (sample.start, sample.header):
+            detail = f"it has {one}, the sample starts at {sample.start}"
+            findings.add(Fault.INDEX_WRONG, file, detail, sample.key)
+            return
+    if samples and not samples[-1].end <= found[-1] <= last:
+        detail = f"it ends with {found[-1]}, the samples with {samples[-1].end}"
+        findings.add(Fault.INDEX_WRONG, file, detail)
+
+
 class RunTar:
     """Hold what the tar of a run folder's shard has of each of its keys."""
 
@@ -152,7 +177,10 @@ class RunTar:
             if key not in self.by_key:
                 findings.add(Fault.MEMBER_MISSING, self.file, "it has no such sample", key)
         check_order([sample.key for sample in samples], keys, self.file, "in the tar", findings)
-        self._check_index(files.index, samples, out)
+        if files.index.is_file():
+            name = files.index.relative_to(out).as_posix()
+            last = samples[-1].end if samples else 0
+            check_index(files.index.read_bytes(), samples, last, name, findings)
 
     def check_texts(self, sample: TarSample, row: dict[str, Any]) -> None:
         """Compare the text and the JSON of a sample with its row."""
@@ -185,23 +213,6 @@ class RunTar:
         there = [self.by_key[row["key"]] for row in rows if row["key"] in self.by_key]
         if there:
             self._tar.release(min(one.start for one in there), max(one.end for one in there))
-
-    def _check_index(self, path: Path, samples: Sequence[TarSample], out: Path) -> None:
-        """Compare the index with where the samples start and the last one ends."""
-        if not path.is_file():
-            return  # told with the files
-        data = path.read_bytes()
-        wanted = [sample.start for sample in samples] + [sample.end for sample in samples[-1:]]
-        if data != np.array(wanted, "<u8").tobytes():
-            found = np.frombuffer(data[: len(data) // 8 * 8], "<u8").tolist()
-            pairs = zip(wanted, found, strict=False)
-            same = next((n for n, (one, other) in enumerate(pairs) if one != other), None)
-            detail = (
-                f"{len(found)} places, {len(wanted)} by the tar"
-                if same is None
-                else f"place {same} is {found[same]}, {wanted[same]} by the tar"
-            )
-            self.findings.add(Fault.INDEX_WRONG, path.relative_to(out).as_posix(), detail)
 
 
 def _wrong_fields(data: bytes, wanted: dict[str, Any]) -> str:
