@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from foreign_folders import (
     write_laion_metadata,
 )
 from PIL import Image
-from test_dataset import plain_reading
+from test_dataset import LABELS, plain_reading
 
 from webpairs.errors import ConfigError
 from webpairs.load import export_columns
@@ -128,7 +130,7 @@ def test_row_groups_are_small_and_pages_are_indexed(
 
 
 def test_the_card_says_where_the_configs_are(exported: Path, loose_run: Path) -> None:
-    _, header, _ = (exported / "README.md").read_text().split("---\n")
+    _, header, _ = (exported / "README.md").read_text().split("---\n", 2)
     told = yaml.safe_load(header)
     assert told["configs"] == [
         {
@@ -147,6 +149,40 @@ def test_the_card_says_where_the_configs_are(exported: Path, loose_run: Path) ->
         (split,) = info["splits"]
         assert split["num_examples"] == len(plain_reading(loose_run))
         assert split["num_bytes"] == info["dataset_size"] > 0
+
+
+def test_the_card_tells_of_what_was_exported(loose_run: Path, tmp_path: Path) -> None:
+    where = "similarity > 0.1 and caption <> '`|'"
+    export(loose_run, tmp_path, "huggingface", where=where, shuffle=1, name="pairs_2024")
+    card = (tmp_path / "README.md").read_text()
+    truth = plain_reading(loose_run)
+    left = [row for row in truth if row["similarity"] > 0.1]
+    assert 0 < len(left) < len(truth)
+    assert "# pairs\\_2024" in card
+    assert f"512 numbers each): {len(left)} samples in 1 shards." in card
+    assert f"Exported from {len(truth)} samples: the samples with `similarity > 0.1" in card
+    assert "`, shuffled with seed 1." in card
+    licences = Counter(row["license"] or "none stated" for row in left)
+    assert f"| none stated | {licences['none stated']} |" in card
+    tags = Counter(LABELS[row["nsfw"]] for row in left)
+    assert all(f"| {tag} | {num} |" in card for tag, num in tags.items())
+    columns = {"`images/*.parquet`": IMAGES, "`embeddings/*.parquet`": EMBEDDINGS}
+    for pattern, names in columns.items():
+        _, _, table = card.partition(pattern)
+        listed = re.findall(r"^\| `(\w+)` \|", table.partition("`/*.parquet`")[0], re.MULTILINE)
+        assert listed[: len(names) + 2] == [*names, "key", "uid"]
+    assert 'load_dataset("DIR", "embeddings", split="train")' in card
+    assert "webpairs.open" not in card
+    assert "## Funnel" in card
+
+
+def test_the_card_of_others_data_says_whose_form_it_had(tmp_path: Path) -> None:
+    write_img2dataset(tmp_path / "source")
+    export(tmp_path / "source", tmp_path / "out", "huggingface")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "The files are an export of img2dataset output, WebDataset; " in card
+    assert "Which rules chose the samples is not in the files." in card
+    assert "embeddings" not in yaml.safe_load(card.split("---\n")[1])["configs"][0].values()
 
 
 def test_images_of_img2dataset(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute
 
 from webpairs.errors import Drop
 from webpairs.extract.license import license_id
-from webpairs.load.card_header import card_header
+from webpairs.load.card_header import card_header, table_configs
 from webpairs.load.croissant import TableFolder, meaning_of, table_folders
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import LABELS
@@ -33,7 +33,8 @@ NUM_SHOWN: Final = 20
 NO_LICENSE: Final = "none stated"
 OTHER_LICENSE: Final = "another link"
 UNKNOWN: Final = "not known"
-_COUNTED: Final = ("nsfw", "license", "language", "license_id", "opt_out")
+COUNTED: Final = ("nsfw", "license", "language", "license_id", "opt_out")
+"""The columns that are counted, where they are there."""
 _STORED: Final = {
     "border": "a JPEG of quality {quality}, scaled so that its longer side has {px} pixels, on a "
     "white square of {px}x{px}",
@@ -59,6 +60,8 @@ class CardFacts:
     """None of what webpairs did not build."""
     counts: Mapping[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     """Of nsfw, license, language and opt_out: how many samples have which value."""
+    loading: tuple[str, ...] = ()
+    """Lines that say how to load it, where it is no folder that webpairs opens."""
 
 
 def make_card(
@@ -90,11 +93,12 @@ def read_facts(
     )
 
 
-def card_of(facts: CardFacts) -> str:
-    """Return the whole card."""
+def card_of(facts: CardFacts, configs: Mapping[str, Any] | None = None) -> str:
+    """Return the whole card; `configs` are the header's fields on what there is to load."""
     languages = [name for name, _ in facts.counts["language"].most_common() if len(name) == 2]
-    table = facts.tables[0] if facts.tables else None
-    header = card_header(facts.name, facts.num_samples, languages, table)
+    if configs is None:
+        configs = table_configs(facts.tables[0]) if facts.tables else {}
+    header = card_header(facts.name, facts.num_samples, languages, configs)
     return f"---\n{header}---\n\n{card_body(facts)}"
 
 
@@ -117,26 +121,35 @@ def card_body(facts: CardFacts) -> str:
     return "\n\n".join("\n".join(lines) for lines in sections if lines) + "\n"
 
 
+def count_values(counts: Mapping[str, Counter[str]], table: pa.Table) -> None:
+    """Add what the columns `COUNTED` of a table hold; nsfw and license are features."""
+    labels = pa.array(LABELS).take(table.column("nsfw").combine_chunks())
+    counts["nsfw"].update(_values(labels))
+    if "license_id" in table.column_names:
+        named = table.column("license_id").fill_null(NO_LICENSE)
+        counts["license"].update(_values(named))
+    else:
+        for link, num in _values(table.column("license")).items():
+            counts["license"][_license(link)] += num
+    if "language" in table.column_names:
+        counts["language"].update(_values(table.column("language").fill_null(UNKNOWN)))
+    if "opt_out" in table.column_names:
+        counts["opt_out"].update(_values(table.column("opt_out").drop_null()))
+
+
+def no_counts() -> dict[str, Counter[str]]:
+    """Return what `count_values` adds to."""
+    return {name: Counter[str]() for name in ("nsfw", "license", "language", "opt_out")}
+
+
 def _count(ds: Dataset, progress: RunProgress) -> dict[str, Counter[str]]:
-    counts = {name: Counter[str]() for name in ("nsfw", "license", "language", "opt_out")}
-    names = [name for name in _COUNTED if name in ds.column_names]
+    counts = no_counts()
+    names = [name for name in COUNTED if name in ds.column_names]
     places = range(len(ds.source.names))
     with progress.stage(StageTotal("count", "shards", len(places))):
         for place in places:
             for piece in ds.pieces(names, places=[place]):
-                table = piece.table
-                labels = pa.array(LABELS).take(table.column("nsfw").combine_chunks())
-                counts["nsfw"] += _values(labels)
-                if "license_id" in names:
-                    named = table.column("license_id").fill_null(NO_LICENSE)
-                    counts["license"] += _values(named)
-                else:
-                    for link, num in _values(table.column("license")).items():
-                        counts["license"][_license(link)] += num
-                if "language" in names:
-                    counts["language"] += _values(table.column("language").fill_null(UNKNOWN))
-                if "opt_out" in names:
-                    counts["opt_out"] += _values(table.column("opt_out").drop_null())
+                count_values(counts, piece.table)
             progress.add({"done": 1})
     return counts
 
@@ -170,7 +183,7 @@ def _what(facts: CardFacts) -> Iterator[str]:
         return
     manifest = facts.status.manifest
     inputs = [str(one["name"]) for one in manifest["inputs"]]
-    shown = ", ".join(_code(name) for name in inputs[:NUM_SHOWN])
+    shown = ", ".join(code(name) for name in inputs[:NUM_SHOWN])
     more = f" and {len(inputs) - NUM_SHOWN:,} more" if len(inputs) > NUM_SHOWN else ""
     yield ""
     yield f"Made by webpairs {manifest['webpairs']} from {len(inputs):,} inputs: {shown}{more}."
@@ -204,7 +217,7 @@ def _rules(status: Status) -> Iterator[str]:
             ("judged by", "no model: similarities, where there are any, came with the input")
         )
     else:
-        judged = f"{_code(model['spec'])} (weights {model['weights_sha256'][:12]}), cosine of "
+        judged = f"{code(model['spec'])} (weights {model['weights_sha256'][:12]}), cosine of "
         rows.append(("judged by", f"{judged}image and text {model['threshold']:g} or more"))
     if options["limit"] is not None:
         rows.append(("limit", f"a random {options['limit']:,} of the unique candidates"))
@@ -228,10 +241,10 @@ def _columns(facts: CardFacts) -> Iterator[str]:
     for number, table in enumerate(facts.tables):
         yield from ("## Columns",) if not number else ("",)
         rows = [
-            (_code(one.name), _code(str(one.type)), meaning_of(one.name, table.schema))
+            (code(one.name), code(str(one.type)), meaning_of(one.name, table.schema))
             for one in table.schema
         ]
-        yield from ("", f"{_code(table.pattern)}: {table.rows}.", "")
+        yield from ("", f"{code(table.pattern)}: {table.rows}.", "")
         yield from _table(("column", "type", "meaning"), rows)
 
 
@@ -291,7 +304,11 @@ def _opt_outs(facts: CardFacts) -> Iterator[str]:
 
 
 def _loading(facts: CardFacts) -> Iterator[str]:
-    yield from ("## How to load it", "", "```python", "import webpairs", "")
+    yield from ("## How to load it", "")
+    if facts.loading:
+        yield from facts.loading
+        return
+    yield from ("```python", "import webpairs", "")
     yield 'ds = webpairs.open("DIR")'
     yield "ds[0]  # a sample, with " + ", ".join(_shown_features(facts))
     yield "```"
@@ -376,7 +393,7 @@ def _cell(text: str) -> str:
     return shown
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """Return a text as code, also within a table."""
     shown = "".join(one if one.isprintable() and one != "`" else " " for one in text)
     return f"`{shown}`".replace("|", "\\|")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -15,22 +15,14 @@ _SIZES: Final = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", 
 
 
 def card_header(
-    name: str, num_samples: int, languages: Sequence[str], table: TableFolder | None
+    name: str, num_samples: int, languages: Sequence[str], configs: Mapping[str, Any]
 ) -> str:
     """Return the YAML at the top of a card; `languages` are codes of ISO 639-1.
 
-    `table` is what `load_dataset` gives: with its columns told, bytes of one width are read too.
+    `configs` are its fields on what `load_dataset` gives, `configs` and `dataset_info`.
     """
     from huggingface_hub import DatasetCardData
 
-    more: dict[str, Any] = {}
-    if table is not None:
-        data_files = [{"split": "train", "path": table.pattern}]
-        config = {"config_name": table.name, "default": True, "data_files": data_files}
-        more["configs"] = [config]
-        features = [hub_feature(one) for one in table.schema]
-        if None not in features:
-            more["dataset_info"] = [{"config_name": table.name, "features": features}]
     data = DatasetCardData(
         pretty_name=name,
         language=list(languages) or None,
@@ -38,9 +30,23 @@ def card_header(
         size_categories=[size_category(num_samples)],
         task_categories=["image-to-text", "text-to-image", "zero-shot-image-classification"],
         tags=["image-text", "webpairs"],
-        **more,
+        **configs,
     )
     return data.to_yaml() + "\n"
+
+
+def table_configs(table: TableFolder) -> dict[str, Any]:
+    """Return the header's fields on one table.
+
+    With its columns told, `load_dataset` reads bytes of one width too.
+    """
+    data_files = [{"split": "train", "path": table.pattern}]
+    config = {"config_name": table.name, "default": True, "data_files": data_files}
+    fields: dict[str, Any] = {"configs": [config]}
+    features = [hub_feature(one) for one in table.schema]
+    if None not in features:
+        fields["dataset_info"] = [{"config_name": table.name, "features": features}]
+    return fields
 
 
 def size_category(num_samples: int) -> str:

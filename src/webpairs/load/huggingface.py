@@ -12,6 +12,7 @@ at; nsfw is a ClassLabel; embeddings are lists of float16 of one length; ids of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 
 from webpairs.errors import ConfigError
 from webpairs.files import write_whole
+from webpairs.load.card import COUNTED, count_values, no_counts
 from webpairs.load.dataset import Dataset
 from webpairs.load.export_columns import (
     as_text,
@@ -40,6 +42,7 @@ from webpairs.load.exporter import (
     wanted_configs,
 )
 from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, LABELS, TABULAR
+from webpairs.load.huggingface_card import export_card
 from webpairs.load.source import Embeddings
 from webpairs.load.webdataset import image_extension
 
@@ -70,31 +73,34 @@ class HuggingFaceExporter:
     def write_shard(self, shard: OutputShard, batches: Iterator[Batch]) -> None:
         """Write a file."""
         target = shard.target
-        schema = _schema(target)
+        schema = _schema(target, self._names(target.config, target.columns))
+        counts = no_counts()
         name = f"{SPLIT}-{shard.number:05d}-of-{shard.num_shards:05d}.parquet"
         with write_whole(target.folder / name) as temporary:
             with _writer(temporary, schema) as writer:
-                for table in row_groups(_tables(schema, batches)):
+                for table in row_groups(_tables(schema, batches, counts)):
                     writer.write_table(table)
                     shard.num_samples += table.num_rows
                     shard.num_bytes += table.nbytes
             shard.facts["file_bytes"] = temporary.stat().st_size
+            shard.facts["counts"] = {name: dict(found) for name, found in counts.items()}
 
     def finish(self, reports: Sequence[TargetReport]) -> None:
         """Write the card."""
         with write_whole(Path(self._options.out) / "README.md") as temporary:
-            temporary.write_text(f"{card_header(reports)}\n# {self._options.name}\n")
+            temporary.write_text(export_card(self._options, SPLIT, reports), encoding="utf-8")
 
     def _target(self, dataset: Dataset, config: str) -> Target:
-        uid = ("uid",) if "uid" in dataset.column_names else ()
-        names = (*CONFIGS[config], "key", *uid, *(self._options.columns or ()))
+        there = dataset.column_names
+        counted = (name for name in COUNTED if name in there)  # the card says what they hold
+        names = dict.fromkeys((*self._names(config, there), *counted))
         size = dataset.source.embedding_size
         images = config == "images"
         embedding_bytes = 0 if images or size is None else 2 * 2 * size
         return Target(
             config=config,
             folder=Path(self._options.out) / config,
-            columns=tuple(name for name in dict.fromkeys(names) if _is_tabular(name)),
+            columns=tuple(name for name in names if name in TABULAR or name not in FEATURES),
             images=images,
             embeddings=not images,
             samples_per_shard=samples_for(
@@ -102,41 +108,22 @@ class HuggingFaceExporter:
             ),
         )
 
+    def _names(self, config: str, there: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of a config; `there` are those that can be read."""
+        uid = ("uid",) if "uid" in there else ()
+        names = dict.fromkeys((*CONFIGS[config], "key", *uid, *(self._options.columns or ())))
+        others = EMBEDDED if config == "images" else ("image",)
+        return tuple(name for name in names if name not in others)
+
 
 exporter = HuggingFaceExporter
 
 
-def card_header(reports: Sequence[TargetReport]) -> str:
-    """Return the YAML at the top of the card: where the configs' files are, and how much it is."""
-    lines = ["---", "configs:"]
-    for number, report in enumerate(reports):
-        config = report.target.config
-        lines += [
-            f"- config_name: {config}",
-            *(["  default: true"] if not number else []),
-            "  data_files:",
-            f"  - split: {SPLIT}",
-            f"    path: {config}/{SPLIT}-*.parquet",
-        ]
-    lines.append("dataset_info:")
-    for report in reports:
-        lines += [
-            f"- config_name: {report.target.config}",
-            "  splits:",
-            f"  - name: {SPLIT}",
-            f"    num_bytes: {report.num_bytes}",
-            f"    num_examples: {report.num_samples}",
-            f"  download_size: {sum(fact['file_bytes'] for fact in report.facts)}",
-            f"  dataset_size: {report.num_bytes}",
-        ]
-    return "\n".join([*lines, "---", ""])
-
-
-def _schema(target: Target) -> pa.Schema:
+def _schema(target: Target, names: Sequence[str]) -> pa.Schema:
     """Return the columns in order, with what `datasets` has to know beside their types."""
     assert target.schema is not None
     fields: list[pa.Field] = []
-    for name in dict.fromkeys((*CONFIGS[target.config], *target.columns)):
+    for name in names:
         if name == "image":
             fields.append(pa.field(name, _IMAGE))
         elif name in EMBEDDED:
@@ -179,9 +166,12 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [columns.column(place).path for place in range(len(columns))]
 
 
-def _tables(schema: pa.Schema, batches: Iterator[Batch]) -> Iterator[pa.Table]:
+def _tables(
+    schema: pa.Schema, batches: Iterator[Batch], counts: dict[str, Counter[str]]
+) -> Iterator[pa.Table]:
     for batch in batches:
         table = batch.table
+        count_values(counts, table)
         for field in table.schema:
             if is_bytes(field.type) or pa.types.is_map(field.type):
                 table = set_column(table, field.name, as_text(table.column(field.name)))
@@ -206,7 +196,3 @@ def _images(keys: pa.ChunkedArray, images: Sequence[bytes]) -> pa.Array:
 
 def _lists(rows: Embeddings) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), rows.shape[1])
-
-
-def _is_tabular(name: str) -> bool:
-    return name in TABULAR or name not in FEATURES
