@@ -19,8 +19,9 @@ from run_folders import wait_for, workers_of
 
 import webpairs
 from webpairs.errors import ConfigError, RunError
-from webpairs.load.export import WORK, ExportResult, export_dataset
+from webpairs.load.export import ExportResult, export_dataset
 from webpairs.load.export_options import FORMATS, ExportOptions
+from webpairs.load.export_shards import WORK
 
 HERE = Path(__file__).parent
 
@@ -255,6 +256,7 @@ def test_bad_options_are_refused_before_anything_is_made(
 SCRIPT = """
 import sys
 from webpairs.load.export_options import FORMATS, ExportOptions
+from webpairs.load.export_shards import WORK
 from webpairs.load.export import export_dataset
 FORMATS["csv"] = "lines_export"
 source, out, workers = sys.argv[1:]

@@ -83,6 +83,21 @@ class Batch:
         """Return how many samples there are."""
         return self.table.num_rows
 
+    def part(self, start: int, end: int | None = None) -> Batch:
+        """Return neighbouring samples of it, without copying them."""
+        rows = slice(start, self.num_rows if end is None else end)
+        return Batch(
+            self.table.slice(rows.start, rows.stop - rows.start),
+            None if self.images is None else self.images[rows],
+            None if self.image_embeddings is None else self.image_embeddings[rows],
+            None if self.text_embeddings is None else self.text_embeddings[rows],
+        )
+
+    def parts(self, num_rows: int) -> Iterator[Batch]:
+        """Yield the samples at most `num_rows` at a time, without copying them."""
+        for start in range(0, self.num_rows, num_rows):
+            yield self.part(start, min(start + num_rows, self.num_rows))
+
 
 @dataclass(slots=True)
 class OutputShard:

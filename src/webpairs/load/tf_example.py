@@ -21,7 +21,7 @@ _BYTES_LIST: Final = 1
 _FLOAT_LIST: Final = 2
 _INT64_LIST: Final = 3
 
-Parts = Sequence[Sequence[bytes]]
+Parts = Sequence[Sequence[bytes | memoryview]]
 """Columns whose values, joined, are the entry of each row: a prefix and a value, or both at once.
 What is large is not copied before a record is put together."""
 
@@ -35,9 +35,8 @@ def bytes_entries(name: str, values: Sequence[bytes]) -> Parts:
 def floats_entries(name: str, values: npt.NDArray[np.floating]) -> Parts:
     """Encode (n, d) numbers as d float32 a row."""
     rows = np.ascontiguousarray(values, "<f4")
-    size = rows.shape[1] * 4
-    prefix = _number_prefix(name, _FLOAT_LIST, size)
-    return [prefix] * len(rows), _slices(rows.tobytes(), size, len(rows))
+    prefix = _number_prefix(name, _FLOAT_LIST, rows.shape[1] * 4)
+    return [prefix] * len(rows), _row_bytes(rows)
 
 
 def integer_entries(name: str, values: Iterable[int]) -> Parts:
@@ -49,19 +48,14 @@ def integer_entries(name: str, values: Iterable[int]) -> Parts:
 def raw_entries(name: str, values: npt.NDArray[np.generic]) -> Parts:
     """Encode (n, d) numbers as their little-endian bytes, one byte string a row."""
     rows = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-    size = rows.shape[1] * rows.itemsize
-    return [_prefix_of(name)(size)] * len(rows), _slices(rows.tobytes(), size, len(rows))
+    return [_prefix_of(name)(rows.shape[1] * rows.itemsize)] * len(rows), _row_bytes(rows)
 
 
 def examples(columns: Sequence[Parts]) -> list[bytes]:
     """Return a message for each row."""
     parts = [part for column in columns for part in column]
     join = b"".join
-    records: list[bytes] = []
-    for row in zip(*parts, strict=True):
-        features = join(row)
-        records.append(b"\x0a%b%b" % (varint(len(features)), features))
-    return records
+    return [join((b"\x0a", varint(sum(map(len, row))), *row)) for row in zip(*parts, strict=True)]
 
 
 @lru_cache(4096)
@@ -76,8 +70,9 @@ def varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _slices(data: bytes, size: int, num: int) -> list[bytes]:
-    return [data[start : start + size] for start in range(0, size * num, size)]
+def _row_bytes(rows: npt.NDArray[np.generic]) -> list[memoryview]:
+    data, size = rows.view(np.uint8).reshape(-1).data, rows.shape[1] * rows.itemsize
+    return [data[start : start + size] for start in range(0, len(data), size)]
 
 
 def _entry_prefix(name: str, feature_prefix: bytes, size: int) -> bytes:
