@@ -17,6 +17,8 @@ from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import Rows
 
 BLOCK: Final = 512
+WALKED_BYTES: Final = 32_000_000
+"""What is read around headers is let go of in steps of this: a tar may have gigabytes."""
 IMAGE_EXTENSIONS: Final = frozenset(
     ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jxl", "jp2")
 )
@@ -214,7 +216,7 @@ def walk(tar: MappedFile) -> Walked:
     total = len(data)
     members: list[tuple[bytes, int, int]] = []
     special = _Special()
-    position = 0
+    position = released = 0
     while (start := position + BLOCK) <= total:
         raw_name, digits, kind, magic, prefixed = _HEADER.unpack_from(data, position)
         # Most headers are plain: a shard has 60,000 of them, which nothing else is called for.
@@ -244,6 +246,9 @@ def walk(tar: MappedFile) -> Walked:
         if name is not None:
             members.append((name, start, end))
         position = end + -end % BLOCK
+        if position - released > WALKED_BYTES:
+            tar.release(released, position)
+            released = position
     # Without its blocks of zeros a tar was cut, be it between two members.
     return Walked(members, "it has no end mark")
 
