@@ -13,8 +13,9 @@ goes when the process does.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Final
@@ -26,7 +27,7 @@ import pyarrow as pa
 from webpairs.load.exporter import Batch
 from webpairs.load.source import Embeddings, Rows
 
-BUFFER_BYTES: Final = 48_000_000
+BUFFER_BYTES: Final = 32_000_000
 _IMAGE: Final = "\0image"
 _PAIR: Final = ("\0image_embedding", "\0text_embedding")
 _POSITION: Final = "\0position"
@@ -48,16 +49,19 @@ class Reorder:
         self._bucket_rows = bucket_rows
         self._num_buckets = -(-num_positions // bucket_rows)
         self._schema: pa.Schema | None = None
-        self._waiting: list[pa.Table] = []
+        self._waiting: list[tuple[Batch, Rows]] = []
         self._num_waiting = 0
         self._runs: list[npt.NDArray[np.int64]] = []
         """Of each run, where its part of each bucket begins: (buckets + 1,)."""
 
     def add(self, batch: Batch, positions: Rows) -> None:
         """Take samples that belong at `positions`."""
-        table = _one_table(batch).append_column(_POSITION, pa.array(positions))
-        self._waiting.append(table)
-        self._num_waiting += table.nbytes
+        # What is mapped is let go of when the next piece is read: a copy stays.
+        image, text = batch.image_embeddings, batch.text_embeddings
+        if image is not None and text is not None:
+            batch = replace(batch, image_embeddings=image.copy(), text_embeddings=text.copy())
+        self._waiting.append((batch, positions))
+        self._num_waiting += _num_bytes(batch)
         if self._num_waiting >= BUFFER_BYTES:
             self.flush()
 
@@ -65,10 +69,10 @@ class Reorder:
         """Write what waits; to be called before anything is read."""
         if not self._waiting:
             return
-        table = pa.concat_tables(self._waiting)
+        waiting = _joined([batch for batch, _ in self._waiting])
+        positions = np.concatenate([part for _, part in self._waiting])
         self._waiting, self._num_waiting = [], 0
-        self._schema = table.schema
-        buckets = table.column(_POSITION).to_numpy() // self._bucket_rows
+        buckets = positions // self._bucket_rows
         order = np.argsort(buckets, kind="stable")
         bounds = np.searchsorted(buckets[order], np.arange(self._num_buckets + 1))
         starts = np.empty(self._num_buckets + 1, np.int64)
@@ -76,9 +80,12 @@ class Reorder:
         for bucket, (first, last) in enumerate(pairwise(bounds)):
             starts[bucket] = end
             if first < last:
-                part = table.take(pa.array(order[first:last]))
-                (batch,) = part.combine_chunks().to_batches()
-                end += self._file.write(batch.serialize())
+                part = order[first:last]
+                table = _one_table(_taken(waiting, part))
+                table = table.append_column(_POSITION, pa.array(positions[part]))
+                (record,) = table.to_batches()
+                self._schema = table.schema
+                end += self._file.write(record.serialize())
         starts[-1] = end
         self._runs.append(starts)
 
@@ -108,16 +115,46 @@ class Reorder:
         return pa.Table.from_batches(batches) if batches else None
 
 
+def _num_bytes(batch: Batch) -> int:
+    size = batch.table.nbytes + sum(map(len, batch.images or ()))
+    for rows in (batch.image_embeddings, batch.text_embeddings):
+        size += 0 if rows is None else rows.nbytes
+    return size
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """Return batches as one."""
+    image = [one.image_embeddings for one in batches if one.image_embeddings is not None]
+    text = [one.text_embeddings for one in batches if one.text_embeddings is not None]
+    no_images = batches[0].images is None
+    return Batch(
+        pa.concat_tables([one.table for one in batches]).combine_chunks(),
+        None if no_images else [image for one in batches for image in one.images or ()],
+        np.concatenate(image) if image else None,
+        np.concatenate(text) if text else None,
+    )
+
+
+def _taken(batch: Batch, rows: Rows) -> Batch:
+    images, image, text = batch.images, batch.image_embeddings, batch.text_embeddings
+    return Batch(
+        batch.table.take(pa.array(rows)),
+        None if images is None else [images[row] for row in rows.tolist()],
+        None if image is None else image[rows],
+        None if text is None else text[rows],
+    )
+
+
 def _one_table(batch: Batch) -> pa.Table:
-    """Return a batch with its images and embeddings as columns, nothing of it mapped."""
-    table = batch.table
+    """Return a batch with its images and embeddings as columns."""
+    table = batch.table.combine_chunks()
     if batch.images is not None:
         table = table.append_column(_IMAGE, pa.array(batch.images, pa.binary()))
     for name, rows in zip(_PAIR, (batch.image_embeddings, batch.text_embeddings), strict=True):
         if rows is not None:
             kind = pa.binary(rows.shape[1] * rows.itemsize)
-            data = pa.py_buffer(rows.tobytes())
-            column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, data])
+            buffers = [None, pa.py_buffer(rows)]
+            column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), buffers)
             table = table.append_column(name, column)
     return table
 
