@@ -263,6 +263,31 @@ def test_datasets_reads_a_run_folder_by_its_card(run: Path, tmp_path: Path) -> N
     assert str(rows.features["uid"]) == "Value('binary')"
 
 
+@pytest.mark.compare
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["img2dataset", "parquet", "laion", "embeddings"])
+def test_datasets_reads_what_others_wrote_by_its_card(tmp_path: Path, kind: str) -> None:
+    datasets = pytest.importorskip("datasets", reason="needs datasets: docs/verify.md says how")
+    folder, pattern = tmp_path / "d", "*.parquet"
+    if kind in ("img2dataset", "parquet"):
+        write_img2dataset(
+            folder, style=Style(output_format="parquet" if kind == "parquet" else "webdataset")
+        )
+    elif kind == "laion":
+        write_laion_metadata(folder / "a.parquet", [laion_row(n) for n in range(7)])
+    else:
+        write_embeddings(folder, "0", 9)
+        pattern = "metadata/*.parquet"
+    card = make_card(folder)
+    assert 'load_dataset("DIR", split="train")' in card
+    (folder / "README.md").write_text(card)
+    rows = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    wanted = [
+        row for path in sorted(folder.glob(pattern)) for row in pq.read_table(path).to_pylist()
+    ]
+    assert rows.to_list() == wanted
+
+
 def test_the_verb(loose_run: Path, tmp_path: Path) -> None:
     said = CliRunner().invoke(app, ["card", str(loose_run), "--name", "pairs"])
     assert said.exit_code == 0
