@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from exports import export
 
+from webpairs.load import export_columns
+
 
 def files(folder: Path) -> dict[str, bytes]:
     return {
@@ -16,7 +18,10 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("to", ["huggingface", "webdataset", "laion", "csv"])
+FORMATS = ["huggingface", "webdataset", "laion", "csv"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
 def test_the_number_of_workers_changes_no_byte(loose_run: Path, tmp_path: Path, to: str) -> None:
     for workers in (1, 2):
         out = tmp_path / str(workers)
@@ -25,3 +30,19 @@ def test_the_number_of_workers_changes_no_byte(loose_run: Path, tmp_path: Path, 
     assert alone.keys() == together.keys()
     assert [name for name in alone if alone[name] != together[name]] == []
     assert len(alone) > 2
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_how_samples_come_in_batches_changes_no_byte(
+    loose_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """Row groups end where the samples fill them; there are several."""
+    monkeypatch.setattr(export_columns, "ROW_GROUP_BYTES", 100_000)
+    sizes = {"some": (128, 4_096), "few": (5, 17)}
+    for name, (image_rows, rows) in sizes.items():
+        monkeypatch.setattr("webpairs.load.dataset.IMAGE_PIECE_ROWS", image_rows)
+        monkeypatch.setattr("webpairs.load.dataset.PIECE_ROWS", rows)
+        export(loose_run, tmp_path / name, to)
+    some, few = files(tmp_path / "some"), files(tmp_path / "few")
+    assert some.keys() == few.keys()
+    assert [name for name in some if some[name] != few[name]] == []

@@ -12,7 +12,6 @@ at; nsfw is a ClassLabel; embeddings are lists of float16 of one length; ids of 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -78,10 +77,11 @@ class HuggingFaceExporter:
         name = f"{SPLIT}-{shard.number:05d}-of-{shard.num_shards:05d}.parquet"
         with write_whole(target.folder / name) as temporary:
             with _writer(temporary, schema) as writer:
-                for table in row_groups(_tables(schema, batches, counts)):
-                    writer.write_table(table)
-                    shard.num_samples += table.num_rows
-                    shard.num_bytes += table.nbytes
+                for group, num_bytes in row_groups(batches):
+                    count_values(counts, group.table)
+                    writer.write_table(_table(schema, group))
+                    shard.num_samples += group.num_rows
+                    shard.num_bytes += num_bytes
             shard.facts["file_bytes"] = temporary.stat().st_size
             shard.facts["counts"] = {name: dict(found) for name, found in counts.items()}
 
@@ -166,23 +166,19 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [columns.column(place).path for place in range(len(columns))]
 
 
-def _tables(
-    schema: pa.Schema, batches: Iterator[Batch], counts: dict[str, Counter[str]]
-) -> Iterator[pa.Table]:
-    for batch in batches:
-        table = batch.table
-        count_values(counts, table)
-        for field in table.schema:
-            if is_bytes(field.type) or pa.types.is_map(field.type):
-                table = set_column(table, field.name, as_text(table.column(field.name)))
-        if batch.images is not None:
-            table = table.append_column("image", _images(table.column("key"), batch.images))
-        if batch.image_embeddings is not None and batch.text_embeddings is not None:
-            for name, rows in zip(
-                EMBEDDED, (batch.image_embeddings, batch.text_embeddings), strict=True
-            ):
-                table = table.append_column(name, _lists(rows))
-        yield table.select(schema.names).cast(schema)
+def _table(schema: pa.Schema, batch: Batch) -> pa.Table:
+    table = batch.table
+    for field in table.schema:
+        if is_bytes(field.type) or pa.types.is_map(field.type):
+            table = set_column(table, field.name, as_text(table.column(field.name)))
+    if batch.images is not None:
+        table = table.append_column("image", _images(table.column("key"), batch.images))
+    if batch.image_embeddings is not None and batch.text_embeddings is not None:
+        for name, rows in zip(
+            EMBEDDED, (batch.image_embeddings, batch.text_embeddings), strict=True
+        ):
+            table = table.append_column(name, _lists(rows))
+    return table.select(schema.names).cast(schema)
 
 
 def _images(keys: pa.ChunkedArray, images: Sequence[bytes]) -> pa.Array:

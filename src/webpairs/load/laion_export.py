@@ -29,12 +29,10 @@ from webpairs.load.dataset import Dataset
 from webpairs.load.export_columns import row_groups, with_label_names
 from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import (
-    SHARD_BYTES,
     Batch,
     OutputShard,
     Target,
     TargetReport,
-    samples_for,
     wanted_configs,
 )
 from webpairs.load.features import LABELS, MISSING_SIMILARITY, MISSING_SIZE, TABULAR, UNTAGGED
@@ -92,20 +90,13 @@ class LaionExporter:
     def targets(self, dataset: Dataset) -> Sequence[Target]:
         """Return metadata, which every source has, and embeddings where there are any."""
         config = self._options.config
-        size = dataset.source.embedding_size
         if config is None:
-            config = "images" if size is None else "both"
+            config = "images" if dataset.source.embedding_size is None else "both"
         if config != "images":
             wanted_configs(dataset, "embeddings")
         there = dataset.column_names
         ids = tuple(name for name in _IDS if name in there)
         columns = tuple(dict.fromkeys((*TABULAR, *ids, *(self._options.columns or ()))))
-        samples = dict.fromkeys(_CONFIGS[config], SAMPLES_PER_SHARD)
-        if self._options.shuffle is not None and size is not None:
-            # A shuffled shard is held in memory.
-            samples["embeddings"] = samples_for(
-                SHARD_BYTES, dataset, images=False, embedding_bytes=2 * 2 * size
-            )
         return [
             Target(
                 config=part,
@@ -113,7 +104,7 @@ class LaionExporter:
                 columns=columns,
                 images=False,
                 embeddings=part == "embeddings",
-                samples_per_shard=samples[part],
+                samples_per_shard=SAMPLES_PER_SHARD,
             )
             for part in _CONFIGS[config]
         ]
@@ -141,20 +132,14 @@ class LaionExporter:
                 writer = stack.enter_context(write_parquet(path, schema))
                 pair = []
 
-            def tables() -> Iterator[pa.Table]:
-                for batch in batches:
-                    both = (batch.image_embeddings, batch.text_embeddings)
-                    for add_rows, rows in zip(pair, both, strict=False):
-                        assert rows is not None
-                        add_rows(rows)
-                    yield make(batch.table)
-
-            for group in row_groups(tables()):
-                writer.write_table(group)
+            for group, num_bytes in row_groups(batches):
+                both = (group.image_embeddings, group.text_embeddings)
+                for add_rows, rows in zip(pair, both, strict=False):
+                    assert rows is not None
+                    add_rows(rows)
+                writer.write_table(make(group.table))
                 shard.num_samples += group.num_rows
-                shard.num_bytes += group.nbytes
-        if target.embeddings:
-            shard.num_bytes += shard.num_samples * 2 * 2 * (target.embedding_size or 0)
+                shard.num_bytes += num_bytes
 
     def finish(self, reports: Sequence[TargetReport]) -> None:
         """Write nothing: the files say all."""

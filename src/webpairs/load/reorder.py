@@ -27,7 +27,7 @@ import pyarrow as pa
 from webpairs.load.exporter import Batch
 from webpairs.load.source import Embeddings, Rows
 
-BUFFER_BYTES: Final = 32_000_000
+BUFFER_BYTES: Final = 24_000_000
 _IMAGE: Final = "\0image"
 _PAIR: Final = ("\0image_embedding", "\0text_embedding")
 _POSITION: Final = "\0position"
@@ -69,7 +69,7 @@ class Reorder:
         """Write what waits; to be called before anything is read."""
         if not self._waiting:
             return
-        waiting = _joined([batch for batch, _ in self._waiting])
+        waiting = join_batches([batch for batch, _ in self._waiting])
         positions = np.concatenate([part for _, part in self._waiting])
         self._waiting, self._num_waiting = [], 0
         buckets = positions // self._bucket_rows
@@ -122,8 +122,8 @@ def _num_bytes(batch: Batch) -> int:
     return size
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
-    """Return batches as one."""
+def join_batches(batches: Sequence[Batch]) -> Batch:
+    """Return several batches, one at least, as one."""
     image = [one.image_embeddings for one in batches if one.image_embeddings is not None]
     text = [one.text_embeddings for one in batches if one.text_embeddings is not None]
     no_images = batches[0].images is None

@@ -110,8 +110,11 @@ class WebDatasetExporter:
             metadata = stack.enter_context(write_parquet(folder / f"{name}.parquet", schema))
             with temporary.open("wb", buffering=BUFFER_BYTES) as file:
                 tar = TarOfSamples(file)
-                for group in row_groups(_packed(tar, shard, batches)):
-                    metadata.write_table(group.cast(schema))
+                usable = (_usable(shard, batch) for batch in batches)
+                for group, _ in row_groups(usable):
+                    table = with_label_names(group.table)
+                    _add(tar, group, table)
+                    metadata.write_table(table.cast(schema))
                     shard.num_samples += group.num_rows
                 tar.close()
             tar.starts().tofile(index)
@@ -194,15 +197,6 @@ def _usable(shard: OutputShard, batch: Batch) -> Batch:
         for rows in (batch.image_embeddings, batch.text_embeddings)
     )
     return Batch(batch.table.take(pa.array(chosen)), images, *embeddings)
-
-
-def _packed(tar: TarOfSamples, shard: OutputShard, batches: Iterator[Batch]) -> Iterator[pa.Table]:
-    """Add the samples of batches to a tar, and yield their rows of metadata."""
-    for batch in batches:
-        batch = _usable(shard, batch)
-        table = with_label_names(batch.table)
-        _add(tar, batch, table)
-        yield table
 
 
 def _add(tar: TarOfSamples, batch: Batch, table: pa.Table) -> None:
