@@ -441,7 +441,7 @@ OPTIONS = {
         "--where": "SQL",
         "--columns": "commas",
         "--shuffle": "random order",
-        "--samples-per-shard": "128 MB",
+        "--samples-per-shard": "100 MB",
         "--workers": "one a core",
     },
     "card": {

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from webpairs.clip.model import Model
-from webpairs.clip.preprocess import square
 from webpairs.engine.link import Preprocess
 from webpairs.progress import RunProgress
 
 if TYPE_CHECKING:
+    from webpairs.clip.model import Model
     from webpairs.obtain.service import FetchClient, FetchService
     from webpairs.obtain.web import Outcome
 
@@ -42,6 +41,8 @@ class CoordinatorLink:
         """Return the model's preprocessing; stages without a model never ask."""
         if self._model is None:
             return _no_model
+        from webpairs.clip.preprocess import square
+
         return partial(square, preprocessing=self._model.preprocessing)
 
     def embed_images(self, batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

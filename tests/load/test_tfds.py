@@ -456,3 +456,12 @@ def test_array_record_without_its_library(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"webpairs\[tfds\]"):
         export(loose_run, tmp_path / "out", to="tfds-array-record")
+
+
+def test_shards_are_as_large_as_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = write_img2dataset(tmp_path / "source")
+    monkeypatch.setattr("webpairs.load.tfds.SHARD_BYTES", 10_000)
+    (report,) = export(tmp_path / "source", tmp_path / "out").reports
+    assert len(report.shard_samples) > 2
+    assert max(report.shard_samples) - min(report.shard_samples) < len(report.shard_samples)
+    check_download(images_of(tmp_path / "out"), rows)

@@ -79,7 +79,7 @@ def export_verb(
         typer.Option(
             "--samples-per-shard",
             metavar="N",
-            help="Samples in a file. (default: the format's; about 128 MB)",
+            help="Samples in a file. (default: the format's; about 100 MB)",
             show_default=False,
         ),
     ] = None,

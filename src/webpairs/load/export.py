@@ -58,8 +58,8 @@ _COUNTED_ALONE: Final = 64
 """Shards of the source whose rows are counted without starting processes for it."""
 UNITS_A_WORKER: Final = 4
 """So that no worker waits long for the last one. Each unit is a pass over a part of the source."""
-MAX_UNIT_ROWS: Final = 2_000_000
-"""Rows of a unit whose numbers are held, 16 MB, and sorted."""
+MAX_UNIT_ROWS: Final = 1_000_000
+"""Rows of a unit, whose numbers are held and sorted: 24 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ def export_dataset(options: ExportOptions, progress: RunProgress | None = None) 
     link, workers = CoordinatorLink(progress), resolve_workers(options.workers)
     counts = _count_rows(dataset, workers, link)
     _check_rows(counts, dataset, options)
+    targets = [_evened(target, int(counts.sum()), options) for target in targets]
     for target in targets:
         _check_folder(target.folder, options)
     with explained(Path(options.out)), ExitStack() as stack:
@@ -161,6 +162,14 @@ def _planned(target: Target, dataset: Dataset, options: ExportOptions) -> Target
         schema=schema_of(dataset, target.columns),
         embedding_size=dataset.source.embedding_size,
     )
+
+
+def _evened(target: Target, num_rows: int, options: ExportOptions) -> Target:
+    """Return a target whose shards are as large as each other, if that is wanted."""
+    if not target.even or options.samples_per_shard is not None:
+        return target
+    num_shards = -(-num_rows // target.samples_per_shard)
+    return replace(target, samples_per_shard=-(-num_rows // num_shards))
 
 
 def _plan(options: ExportOptions, dataset: Dataset, target: Target, counts: Rows) -> dict[str, Any]:

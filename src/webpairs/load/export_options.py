@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from webpairs.errors import ConfigError
-from webpairs.options import check_one
 
 FORMATS: Final = {
     "tfds": "webpairs.load.tfds",
@@ -46,6 +45,8 @@ class ExportOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
+        from webpairs.options import check_one  # workers, which get these checked, go without
+
         check_one("--to", self.to, FORMATS)
         if not self.source:
             raise ConfigError("SOURCE is empty: name a folder that holds a dataset")

@@ -34,9 +34,9 @@ WORK: Final = ".export"
 """Folder of the marks of shards that are written; removed at the end."""
 UNREADABLE: Final = "unreadable"
 """Rows that the source counts and cannot read, such as all of a shard that is damaged."""
-IMAGE_BUCKET_ROWS: Final = 1_024
-BUCKET_ROWS: Final = 8_192
-"""Samples that are put in order in memory: 16 MB, of images at 256 pixels or of embeddings."""
+IMAGE_BUCKET_ROWS: Final = 512
+BUCKET_ROWS: Final = 4_096
+"""Samples that are put in order in memory: 8 MB, of images at 256 pixels or of embeddings."""
 _LEFT_OUT: Final = (Problem.NO_IMAGE, Problem.NO_EMBEDDING)
 """Rows that the source has and does not hand out."""
 

@@ -38,8 +38,7 @@ from webpairs.load.source import Embeddings
 from webpairs.load.view import AllRows
 
 SHARD_BYTES: Final = 128_000_000
-"""Of images and embeddings in a shard. TFDS aims at 64 MB to 1 GB; a shuffled shard is held in
-memory by each worker."""
+"""Of images and embeddings in a shard."""
 NUM_MEASURED: Final = 256
 """Samples whose images say how large the others are."""
 NUM_LISTED: Final = 100
@@ -60,6 +59,8 @@ class Target:
     embeddings: bool
     samples_per_shard: int
     """Unless the user says."""
+    even: bool = False
+    """Whether shards are to be as large as each other, rather than the last one smaller."""
     schema: pa.Schema | None = None
     """Names and types of the columns of every batch, `key` the last: the driver fills it in."""
     embedding_size: int | None = None

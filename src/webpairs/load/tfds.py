@@ -25,7 +25,6 @@ from webpairs.files import write_json, write_whole
 from webpairs.load.dataset import Dataset
 from webpairs.load.export_options import DEFAULT_NAME, ExportOptions
 from webpairs.load.exporter import (
-    SHARD_BYTES,
     Batch,
     OutputShard,
     Target,
@@ -44,6 +43,8 @@ from webpairs.load.tfrecord import TFRecordWriter
 VERSION: Final = "1.0.0"
 SPLIT: Final = "train"
 TRANSCODED: Final = "images that TensorFlow cannot decode, written as PNG"
+SHARD_BYTES: Final = 100_000_000
+"""TFDS itself makes shards of 64 to 128 MB until there are 1,024 of them."""
 _ROWS_AT_ONCE: Final = 512
 """Rows of embeddings that are encoded at a time: 2 MB, copied about four times."""
 _TEMPLATE: Final = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
@@ -156,6 +157,7 @@ class TfdsExporter:
             samples_per_shard=samples_for(
                 SHARD_BYTES, dataset, images=images, embedding_bytes=num_bytes
             ),
+            even=True,
             schema=schema,
             embedding_size=size,
         )
