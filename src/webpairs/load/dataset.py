@@ -291,18 +291,15 @@ class Dataset:
             shard.release(there)
         return piece
 
-    def decode_images(
-        self, piece: Piece, decode: Callable[[bytes], Any]
-    ) -> tuple[list[Any], list[int]]:
-        """Return a piece's images as `decode` makes them, and the places of those that are.
-
-        For others, of which it says DataError, there is None.
-        """
-        images = [
-            self._try_decode(piece.place, row, image, decode)
-            for row, image in zip(piece.rows.tolist(), piece.images or (), strict=True)
-        ]
-        return images, [place for place, image in enumerate(images) if image is not None]
+    def try_decode(self, place: int, row: int, image: bytes, decode: Callable[[bytes], Any]) -> Any:
+        """Return what `decode` makes of a row's image; None, and a problem, on DataError."""
+        try:
+            return decode(image)
+        except DataError as error:
+            shard = self.shard(place)
+            key = shard.table(["key"]).column("key")[row].as_py()
+            self.problems.of_row(Problem.IMAGE_BROKEN, shard.name, row, key, str(error))
+            return None
 
     def shard(self, place: int) -> Shard:
         """Return an open shard of the source by its number."""
@@ -359,21 +356,10 @@ class Dataset:
                 continue
             for row, values in zip(piece.rows.tolist(), rows, strict=True):
                 sample = dict(zip(names, values, strict=True))
-                image = self._try_decode(piece.place, row, sample["image"], _decode_rgb)
+                image = self.try_decode(piece.place, row, sample["image"], _decode_rgb)
                 if image is not None:
                     sample["image"] = image
                     yield sample
-
-    def _try_decode(
-        self, place: int, row: int, image: bytes, decode: Callable[[bytes], Any]
-    ) -> Any:
-        try:
-            return decode(image)
-        except DataError as error:
-            shard = self.shard(place)
-            key = shard.table(["key"]).column("key")[row].as_py()
-            self.problems.of_row(Problem.IMAGE_BROKEN, shard.name, row, key, str(error))
-            return None
 
     def _batches(
         self, size: int, names: tuple[str, ...], decode: Decode
@@ -408,7 +394,11 @@ class Dataset:
             columns = of_piece(piece, names)
             num = len(piece.rows)
             if with_image and decode:
-                columns["image"], good = self.decode_images(piece, _decode_rgb)
+                columns["image"] = [
+                    self.try_decode(piece.place, row, image, _decode_rgb)
+                    for row, image in zip(piece.rows.tolist(), columns["image"], strict=True)
+                ]
+                good = [place for place, one in enumerate(columns["image"]) if one is not None]
                 if len(good) < num:
                     columns, num = pick(columns, good), len(good)
             yield columns, num

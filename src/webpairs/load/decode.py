@@ -28,6 +28,9 @@ from PIL import (
 from webpairs.errors import DataError, Drop
 from webpairs.sniff import sniff
 
+Pixels = npt.NDArray[np.uint8]
+"""(height, width, 3)."""
+
 MAX_PIXELS: Final = 178_956_970
 """What is larger is refused unseen: 512 MB of pixels. Source: Pillow refuses above it."""
 
@@ -47,13 +50,23 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """Second bytes of the markers that begin frames: T.81, table B.1."""
 
 
-def decode_rgb(data: bytes) -> npt.NDArray[np.uint8]:
+def decode_rgb(data: bytes, out: Pixels | None = None) -> Pixels:
     """Return the pixels of an encoded image; of an animation, its first frame.
 
-    Raise DataError, and nothing else whatever the bytes.
+    They are put into `out`, and that is returned, where it has their shape. Raise DataError, and
+    nothing else whatever the bytes.
     """
-    pixels = _decode_jpeg(data)
-    return np.array(decode_image(data)) if pixels is None else pixels
+    size = jpeg_size(data)
+    if size is not None and size[0] * size[1] <= MAX_PIXELS:
+        fits = out is not None and out.shape[:2] == size
+        pixels = _decode_jpeg(data, out if fits else None)
+        if pixels is not None:
+            return pixels
+    pixels = np.array(decode_image(data))
+    if out is None or out.shape != pixels.shape:
+        return pixels
+    out[:] = pixels
+    return out
 
 
 def decode_image(data: bytes) -> Image.Image:
@@ -82,30 +95,30 @@ def decode_image(data: bytes) -> Image.Image:
         raise DataError(drop, f"{type(error).__name__}: {error}") from error
 
 
-def jpeg_pixels(data: bytes) -> int:
-    """Return how many pixels a JPEG of 8 bits in gray or three colours has; 0 for all else."""
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return height and width that a JPEG of 8 bits in gray or three colours has; else None."""
     position = 2 if data.startswith(b"\xff\xd8\xff") else len(data)
     while position + 10 <= len(data) and data[position] == 0xFF:
         length, bits, height, width, num_colours = _FRAME.unpack_from(data, position + 2)
         if data[position + 1] in _FRAMES:
-            return height * width if bits == 8 and num_colours in (1, 3) else 0
+            plain = bits == 8 and num_colours in (1, 3) and height and width
+            return (height, width) if plain else None
         position += 2 + length
-    return 0
+    return None
 
 
-def _decode_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
+def _decode_jpeg(data: bytes, out: Pixels | None) -> Pixels | None:
     """Return Pillow's pixels in two thirds of its time, None where Pillow has to say.
 
     Both run libjpeg-turbo; Pillow then takes the pixels apart and together again. CMYK, which has
     no one way to become RGB, and what is broken in whatever way is left to it.
     """
     decode = _simplejpeg()
-    if decode is None or not 0 < jpeg_pixels(data) <= MAX_PIXELS:
-        return None
     try:
-        return decode(data, strict=True)
+        pixels = None if decode is None else decode(data, strict=True, buffer=out)
     except ValueError:
         return None
+    return pixels if out is None or pixels is None else out
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,23 +18,29 @@ if TYPE_CHECKING:
 Numbers = npt.NDArray[np.int64]
 
 
-def gather(
-    dataset: Dataset,
-    names: Sequence[str],
-    places: Numbers,
-    rows: Numbers,
-    decode: Callable[[bytes], Any] | None,
-) -> tuple[Columns, int]:
-    """Return columns of the samples at `rows` of the shards `places`, and how many these are.
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Hold samples in the order in which they were asked for, without those that have no image."""
 
-    `rows` count what the dataset chooses of a shard; images are as `decode` makes them. Samples
-    come in the order they are asked for; those that cannot be read are left out, and are in the
-    dataset's problems.
+    columns: Columns
+    """Images are encoded; empty when there are no samples."""
+    places: Numbers
+    """Their shards."""
+    rows: Numbers
+    """Their rows there."""
+
+
+def gather(dataset: Dataset, names: Sequence[str], places: Numbers, rows: Numbers) -> Gathered:
+    """Read columns of the samples at `rows` of the shards `places`.
+
+    `rows` count what the dataset chooses of a shard. What cannot be read is left out, and is in
+    the dataset's problems.
     """
     tabular = [name for name in names if name in TABULAR or name not in FEATURES]
     images, embeddings = "image" in names, any(name in EMBEDDED for name in names)
     found: list[Columns] = []
-    found_asked: list[Numbers] = []
+    found_asked: list[Numbers] = [np.zeros(0, np.int64)]
+    found_rows: list[Numbers] = [np.zeros(0, np.int64)]
     by_shard = np.lexsort((rows, places))
     for asked in np.split(by_shard, np.flatnonzero(np.diff(places[by_shard])) + 1):
         place = int(places[asked[0]])
@@ -42,15 +49,12 @@ def gather(
         piece = dataset.piece(place, here, tabular, images=images, embeddings=embeddings)
         if piece is None:
             continue
-        asked = asked[np.isin(here, piece.rows, assume_unique=True)]
-        columns = of_piece(piece, names)
-        if piece.images is not None and decode is not None:
-            columns["image"], good = dataset.decode_images(piece, decode)
-            columns, asked = pick(columns, good), asked[good]
-        if len(asked):
-            found.append(columns)
-            found_asked.append(asked)
-    if not found:
-        return {}, 0
-    in_order = np.argsort(np.concatenate(found_asked))
-    return pick(join(found), in_order), len(in_order)
+        if len(piece.rows) < len(here):
+            asked = asked[np.isin(here, piece.rows, assume_unique=True)]
+        found.append(of_piece(piece, names))
+        found_asked.append(asked)
+        found_rows.append(piece.rows)
+    asked = np.concatenate(found_asked)
+    in_order = np.argsort(asked)
+    columns = pick(join(found), in_order) if found else {}
+    return Gathered(columns, places[asked[in_order]], np.concatenate(found_rows)[in_order])

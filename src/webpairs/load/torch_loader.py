@@ -11,19 +11,23 @@ two numbers to say.
 
 from __future__ import annotations
 
+import math
+import operator
 import random
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from webpairs.errors import ConfigError, DataError, Drop
-from webpairs.load.columns import Columns, join
+from webpairs.load.columns import Columns, join, pick
 from webpairs.load.dataset import Dataset
-from webpairs.load.decode import decode_image, decode_rgb
-from webpairs.load.gather import gather
+from webpairs.load.decode import decode_image, decode_rgb, jpeg_size
+from webpairs.load.gather import Gathered, gather
 from webpairs.load.open_shards import OpenShards
 from webpairs.load.order import Epochs, Order, Share, Span
 from webpairs.load.problems import Problem, Problems
@@ -31,7 +35,12 @@ from webpairs.load.problems import Problem, Problems
 if TYPE_CHECKING:
     from PIL import Image
 
+CANVAS_PIXELS: Final = 340_000_000
+"""1 GB: what claims to be larger than that together is not believed until it is decoded."""
+
 Transform = Callable[["Image.Image"], Any]
+_Task = tuple[int, int, bytes, Any]
+"""An image to decode: shard, row there, bytes, and where its pixels are to be, if known."""
 
 
 class TorchLoader:
@@ -128,6 +137,9 @@ class _Batches:
         elif decode is not None:
             raise ConfigError(f"decode {decode!r}: use 'rgb', None or a function of an image")
         self._notes: _Noting | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._painted: tuple[list[Any] | None, Any] = None, None
+        """Images that were decoded last, and the tensor that they are the rows of."""
 
     def __getitem__(self, span: Span) -> tuple[Span, dict[str, Any], Notes]:
         """Return a batch, empty when none of its samples can be read, and what a worker found."""
@@ -138,7 +150,12 @@ class _Batches:
             self._dataset = Dataset(self._dataset.view, shards)
         with self._seeded(span):
             batch = self._read(span)
-        return span, _tensors(batch), Notes() if self._notes is None else self._notes.taken()
+        images, canvas = self._painted
+        if images is not None and batch.get("image") is images:
+            batch["image"] = canvas
+        self._painted = None, None
+        batch = _tensors(batch)
+        return span, batch, Notes() if self._notes is None else self._notes.taken()
 
     def _read(self, span: Span) -> Columns:
         """Return a batch's samples; where batches are full, later ones stand in for unreadable."""
@@ -153,12 +170,53 @@ class _Batches:
             start = (span.start + num_tried) % num_samples
             stop = min(start + missing, start + num_samples - num_tried, num_samples)
             places, rows = self._order.locate(span.epoch, start, stop)
-            part, num = gather(self._dataset, self._names, places, rows, self._decode)
+            gathered = gather(self._dataset, self._names, places, rows)
+            columns, num = self._decoded(gathered)
             if num:
-                parts.append(part)
+                parts.append(columns)
             missing -= num
             num_tried += stop - start
         return join(parts) if parts else {}
+
+    def _decoded(self, gathered: Gathered) -> tuple[Columns, int]:
+        """Return columns with images decoded, and of how many samples they are."""
+        columns = gathered.columns
+        if self._decode is None or not columns or "image" not in columns:
+            return columns, len(gathered.rows)
+        encoded: list[bytes] = columns["image"]
+        canvas = _canvas(encoded) if self._decode is decode_rgb else None
+        outs = [None] * len(encoded) if canvas is None else list(canvas.numpy())
+        places, rows = gathered.places.tolist(), gathered.rows.tolist()
+        images = self._decode_all(list(zip(places, rows, encoded, outs, strict=True)))
+        if canvas is not None and all(map(operator.is_, images, outs)):
+            self._painted = images, canvas
+        good = [place for place, image in enumerate(images) if image is not None]
+        columns = columns | {"image": images}
+        return columns if len(good) == len(images) else pick(columns, good), len(good)
+
+    def _decode_all(self, tasks: list[_Task]) -> list[Any]:
+        """Decode with as many threads as torch has here: in a worker it has one."""
+        num_threads = 1 if self._transform is not None else _torch().get_num_threads()
+        if num_threads == 1:
+            return self._decode_some(tasks)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
+        size = -(-len(tasks) // num_threads)
+        parts = [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        return [image for part in self._threads.map(self._decode_some, parts) for image in part]
+
+    def _decode_some(self, tasks: list[_Task]) -> list[Any]:
+        assert self._decode is not None
+        decode = self._decode
+        return [
+            self._dataset.try_decode(
+                place, row, image, decode if out is None else partial(decode_rgb, out=out)
+            )
+            for place, row, image, out in tasks
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_threads": None}
 
     def _transformed(self, data: bytes) -> Any:
         assert self._transform is not None
@@ -240,7 +298,27 @@ def _tensors(batch: Columns) -> dict[str, Any]:
     return {name: _tensor(torch, name, column) for name, column in batch.items()}
 
 
+def _canvas(images: list[bytes]) -> Any:
+    """Return a tensor for the pixels of JPEGs of one size, in memory that processes share; or None.
+
+    What a worker decodes into it need not be copied on its way to the training's process.
+    """
+    sizes = {jpeg_size(image) for image in images}
+    size = sizes.pop()
+    if sizes or size is None or len(images) * math.prod(size) > CANVAS_PIXELS:
+        return None
+    torch = _torch()
+    shape = (len(images), *size, 3)
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    # As torch's own default_collate makes it.
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+
+
 def _tensor(torch: Any, name: str, column: Any) -> Any:
+    if isinstance(column, torch.Tensor):
+        return column
     if isinstance(column, np.ndarray):
         return torch.from_numpy(column if column.flags.writeable else column.copy())
     if name != "image" or isinstance(column[0], bytes):
