@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from webpairs.load.columns import Columns, join, of_piece, pick
+from webpairs.load.columns import Columns, merge, of_piece
 from webpairs.load.features import EMBEDDED, FEATURES, TABULAR
 
 if TYPE_CHECKING:
@@ -56,5 +56,5 @@ def gather(dataset: Dataset, names: Sequence[str], places: Numbers, rows: Number
         found_rows.append(piece.rows)
     asked = np.concatenate(found_asked)
     in_order = np.argsort(asked)
-    columns = pick(join(found), in_order) if found else {}
+    columns = merge(found, in_order) if found else {}
     return Gathered(columns, places[asked[in_order]], np.concatenate(found_rows)[in_order])
