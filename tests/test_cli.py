@@ -451,6 +451,7 @@ OPTIONS = {
     },
     "info": {"--rows": "default: 5", "--json": "JSON"},
     "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
+    "report": {"--out": "default: report.html", "--images": "thumbnails"},
     "demo": {
         "--out": "default: webpairs-demo",
         "--images": "default: web",

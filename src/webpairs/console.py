@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from webpairs.demo.hostile_check import HostileCheck
     from webpairs.demo.run import DemoResult
     from webpairs.load.export import ExportResult
+    from webpairs.report.write import ReportResult
     from webpairs.run import BuildResult, ExtractResult
     from webpairs.status import Status
 
@@ -147,6 +148,17 @@ def print_export_result(result: ExportResult) -> None:
         _say(console, f"  {report.target.folder}")
     if result.finished_before:
         _say(console, "it was finished before: nothing was left to do")
+
+
+def print_report_result(result: ReportResult) -> None:
+    """Print where the report is, and what does not agree in what it counted."""
+    console = _console()
+    for one in result.datasets:
+        for line in one.disagreements:
+            _say(console, f"{one.name}: {line}")
+        for name, num in one.problems.items():
+            _say(console, f"{one.name}: {num:,} {name}")
+    _say(console, f"report: {result.page}\nnumbers: {result.numbers}")
 
 
 def _console() -> Console:
