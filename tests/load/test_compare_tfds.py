@@ -7,6 +7,7 @@ import http.server
 import io
 import os
 import random
+import re
 import subprocess
 import threading
 import time
@@ -26,10 +27,12 @@ from test_tfds import (
     BROKEN,
     EMBEDDINGS,
     IMAGES,
+    PAGE,
     TRANSCODED,
     UNTOUCHED,
     export,
     plain,
+    type_what_the_page_says,
     write_pictures,
 )
 from upstream_tfds import (
@@ -189,6 +192,20 @@ def test_a_shard_without_a_sample(tfds: ModuleType, tmp_path: Path) -> None:
     export(tmp_path / "source", tmp_path / "out", samples_per_shard=1)
     found = read(tfds, "laion400m", tmp_path / "out")
     assert [sample["caption"] for sample in found] == ["whole", "other"]
+
+
+# The page of the docs
+
+SNIPPETS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_of_the_docs(
+    tfds: ModuleType, loose_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    type_what_the_page_says(loose_run, tmp_path, monkeypatch)
+    assert len(SNIPPETS) == 4
+    for number, code in enumerate(SNIPPETS):
+        exec(compile(code, f"{PAGE.name}: {number}", "exec"), {})
 
 
 # Upstream's own builder

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
+import shlex
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tfds_reading import crc32c, read_dataset, read_example, read_tfrecord
+from typer.testing import CliRunner
 
+from webpairs.cli import app
 from webpairs.errors import ConfigError
 from webpairs.load.export import ExportResult, export_dataset
 from webpairs.load.export_options import ExportOptions
@@ -465,3 +469,29 @@ def test_shards_are_as_large_as_each_other(tmp_path: Path, monkeypatch: pytest.M
     assert len(report.shard_samples) > 2
     assert max(report.shard_samples) - min(report.shard_samples) < len(report.shard_samples)
     check_download(images_of(tmp_path / "out"), rows)
+
+
+# The page of the docs
+
+PAGE = Path(__file__).parents[2] / "docs" / "tfds.md"
+
+
+def type_what_the_page_says(run: Path, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Type every line of the page that exports, in a folder that is then the current one."""
+    (folder / "run").symlink_to(run)
+    lines = re.findall(r"^    webpairs (export .*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(lines) == 3
+    patch.chdir(folder)
+    for line in lines:
+        result = CliRunner().invoke(app, [*shlex.split(line), "--workers", "1"])
+        assert result.exit_code == 0, result.output
+
+
+def test_every_file_that_the_page_names_is_written(
+    loose_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    type_what_the_page_says(loose_run, tmp_path, monkeypatch)
+    (block,) = re.findall(r"\n\n```\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
+    named = block.splitlines()
+    assert len(named) >= 8
+    assert [name for name in named if not (tmp_path / name).exists()] == []
