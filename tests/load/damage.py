@@ -155,7 +155,8 @@ def drop_rows_of(run: Path, change: Callable[[list[dict[str, Any]]], Any]) -> No
 
 def leak_a_url(run: Path) -> None:
     def change(rows: list[dict[str, Any]]) -> None:
-        rows[0] |= {"reason": "opted_out_image", "url": "https://example.org/private.jpg"}
+        kept = {"url": "https://example.org/private.jpg"}
+        rows[0] |= {"reason": "opted_out_image", "stage": "obtain"} | kept
 
     change_table(files_of(run).drops, change)
     rows = pq.read_table(files_of(run).drops).column("reason").to_pylist()
