@@ -96,6 +96,7 @@ def test_img2dataset_output(tmp_path: Path) -> None:
     assert (info.kind, info.why) == ("img2dataset output, WebDataset", "*.tar beside *.parquet")
     assert (info.num_samples, info.num_shards) == (len(there), 3)
     assert (info.missing_shards, info.problems) == (("00002",), {"row_corrupt": len(odd)})
+    assert read_info(tmp_path / "d", num_rows=1).problems == info.problems
     assert (info.embedding_size, info.run) == (None, None)
     assert info.columns["exif"] == "string"
     assert [row["key"] for row in info.rows] == [row["id"] for row in there]
