@@ -10,6 +10,7 @@ written + samples skipped, by reason. Each config has a folder and these files o
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -58,8 +59,10 @@ _COUNTED_ALONE: Final = 64
 """Shards of the source whose rows are counted without starting processes for it."""
 UNITS_A_WORKER: Final = 4
 """So that no worker waits long for the last one. Each unit is a pass over a part of the source."""
+MIN_UNIT_ROWS: Final = 50_000
 MAX_UNIT_ROWS: Final = 1_000_000
-"""Rows of a unit, whose numbers are held and sorted: 24 MB."""
+"""Rows of a unit: its numbers are held and sorted, 24 MB, and to open a shard takes as long as to
+write a thousand samples of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ def _planned(target: Target, dataset: Dataset, options: ExportOptions) -> Target
     return replace(
         target,
         samples_per_shard=size,
-        schema=schema_of(dataset, target.columns),
+        schema=target.schema or schema_of(dataset, target.columns),
         embedding_size=dataset.source.embedding_size,
     )
 
@@ -258,8 +261,10 @@ def _units(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     num_shards = -(-int(offsets[-1]) // target.samples_per_shard)
     left = np.array([n for n in range(num_shards) if not mark_of(target, n).exists()], np.int64)
-    size = -(-len(left) // (UNITS_A_WORKER * workers))
-    size = max(1, min(size, MAX_UNIT_ROWS // target.samples_per_shard))
+    in_parts = len(left) / (UNITS_A_WORKER * workers)
+    size = max(in_parts, MIN_UNIT_ROWS / target.samples_per_shard)
+    size = min(size, len(left) / workers, MAX_UNIT_ROWS / target.samples_per_shard)
+    size = max(1, math.ceil(size))
     units: list[ShardsUnit] = []
     for run in np.split(left, np.flatnonzero(np.diff(left) > 1) + 1):
         for start in range(0, len(run), size):

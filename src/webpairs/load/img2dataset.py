@@ -212,9 +212,8 @@ class _TableShard(Shard):
             good &= pc.equal(status, _SUCCESS).fill_null(False).to_numpy(zero_copy_only=False)
         places = self.is_there(np.flatnonzero(good))
         keys = keys.take(pa.array(places))
-        first = np.sort(np.unique(keys.to_numpy(zero_copy_only=False), return_index=True)[1])
-        if len(first) < len(places):
-            num = len(places) - len(first)
+        if num := len(keys) - pc.count_distinct(keys).as_py():
+            first = np.sort(np.unique(keys.to_numpy(zero_copy_only=False), return_index=True)[1])
             self.problems.of_shard(Problem.KEY_REPEATED, self.name, "in the table", num)
             places, keys = places[first], keys.take(pa.array(first))
         return places, keys
