@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -151,7 +152,7 @@ def test_hostile_texts_are_texts(hostile: Path, tmp_path: Path) -> None:
     for text in (*HOSTILE[:4], HOSTILE[6], HOSTILE[7], HOSTILE[8], HOSTILE[12]):
         assert text in shown, text
     assert "[U+202E]gnp.exe [U+2067][U+2066] [U+200F][U+061C]" in shown
-    assert "/home/me" not in page
+    assert "/home/me" not in page + json.dumps(numbers)
     told = numbers["datasets"][0]
     assert [one["text"] for one in told["lowest"]] == list(HOSTILE[:12]), "numbers hide nothing"
     assert dict(map(tuple, told["names"]["tag"]["top"])) == dict.fromkeys(HOSTILE, 1)

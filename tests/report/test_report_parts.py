@@ -106,7 +106,7 @@ def test_the_nearest_are_those_that_sorting_finds(
     shards: list[list[float]], above: bool, num: int
 ) -> None:
     nearest = Nearest(above=above, num=num)
-    for place, values in enumerate(shards):
+    for place, values in reversed(list(enumerate(shards))):
         rows = np.arange(len(values)) * 2
 
         def example(one: int, place: int = place, rows: Any = rows) -> Example:

@@ -4,15 +4,11 @@ Only the stored copy's own picture: no orientation is applied and no profile, al
 as TensorFlow's `decode_image(channels=3)` does. What webpairs stores has none of these.
 """
 
-# simplejpeg is used where it is installed.
-# pyright: reportMissingImports=false
-
 from __future__ import annotations
 
 import io
-from functools import cache
 from struct import Struct
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +20,7 @@ from PIL import (
     PngImagePlugin,
     WebPImagePlugin,
 )
+from simplejpeg import decode_jpeg
 
 from webpairs.errors import DataError, Drop
 from webpairs.sniff import sniff
@@ -113,18 +110,8 @@ def _decode_jpeg(data: bytes, out: Pixels | None) -> Pixels | None:
     Both run libjpeg-turbo; Pillow then takes the pixels apart and together again. CMYK, which has
     no one way to become RGB, and what is broken in whatever way is left to it.
     """
-    decode = _simplejpeg()
     try:
-        pixels = None if decode is None else decode(data, strict=True, buffer=out)
+        pixels = decode_jpeg(data, strict=True, buffer=out)
     except ValueError:
         return None
-    return pixels if out is None or pixels is None else out
-
-
-@cache
-def _simplejpeg() -> Any:
-    try:
-        from simplejpeg import decode_jpeg
-    except ImportError:
-        return None
-    return decode_jpeg
+    return pixels if out is None else out
