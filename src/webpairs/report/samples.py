@@ -45,12 +45,9 @@ _FURTHER: Final = (
     "texts_per_image",
 )
 _HOST: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^/?#:]+)"
-_CRAWL: Final = (
-    # The crawl in the path of a file of Common Crawl; else the file's name without its numbers.
-    (r"^.*\b(CC-MAIN-\d{4}-\d{2})/.*$", r"\1"),
-    (r"^.*/", ""),
-    (r"(\.(gz|zst|warc|wat|parquet|csv|tsv|jsonl?|txt))+$", ""),
-)
+_CRAWL: Final = r"(?P<crawl>CC-MAIN-\d{4}-\d{2})/"
+"""The crawl in the path of a file of Common Crawl."""
+_NAME: Final = (r"^.*/", r"(\.(gz|zst|warc|wat|parquet|csv|tsv|jsonl?|txt))+$")
 _NUMBERS: Final = r"[-_.]\d+(?:[-_.]\d+)*$"
 
 NUM_TEXTS_DIGITS: Final = 10
@@ -250,14 +247,16 @@ class SamplePass:
 
 
 def crawl_names(files: pa.Array) -> pa.Array:
-    """Return which crawl each crawl file is of: CC-MAIN-2024-22, or the name without numbers."""
+    """Return which crawl each crawl file is of: CC-MAIN-2024-22, or its name without numbers."""
+    crawls = pc.struct_field(pc.extract_regex(files, pattern=_CRAWL), "crawl")
+    if not crawls.null_count:
+        return crawls
     names: Any = files
-    for pattern, replacement in _CRAWL:
-        names = pc.replace_substring_regex(names, pattern=pattern, replacement=replacement)
-    is_crawl = pc.match_substring_regex(names, r"^CC-MAIN-\d{4}-\d{2}$")
+    for pattern in _NAME:
+        names = pc.replace_substring_regex(names, pattern=pattern, replacement="")
     bare = pc.replace_substring_regex(names, pattern=_NUMBERS, replacement="")
     # A name that is nothing but numbers stays what it is.
-    return pc.if_else(pc.or_(is_crawl, pc.equal(bare, "")), names, bare)
+    return pc.coalesce(crawls, pc.if_else(pc.equal(bare, ""), names, bare))
 
 
 def host_names(urls: pa.ChunkedArray | pa.Array) -> pa.Array:
