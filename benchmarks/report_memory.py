@@ -35,7 +35,7 @@ SHARD_ROWS = 50_000
 NUM_HOSTS = 5_000_000
 NUM_CRAWL_FILES = 90_000
 LICENCES = ("?", "https://creativecommons.org/licenses/by/4.0/", "https://example.org/terms")
-WORDS = pa.array("a red car on the street in front of an old house with two trees and".split())
+WORDS = pa.array(("a", "red", "car", "on", "the", "street", "beside", "an", "old", "house", "and"))
 REASONS = ("similarity", "http_4xx", "timeout", "dns", "too_small", "opted_out_image", "format")
 
 Ints = npt.NDArray[np.int64]
