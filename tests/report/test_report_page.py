@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +252,7 @@ def test_nothing_is_left_beside_the_report(loose_run: Path, tmp_path: Path) -> N
         ({"out": "https://example.org/report.html"}, ["is a URL"]),
         ({"out": "absent/folder/report.html"}, ["there is no folder", "absent/folder"]),
         ({"folders": ("a", "a")}, ["named twice"]),
+        ({"folders": ("a", "b"), "images": True}, ["--images", "one folder"]),
         ({"folders": ("a", "b", "c")}, ["3 folders"]),
     ],
 )
@@ -258,6 +261,16 @@ def test_bad_options(change: dict[str, Any], words: list[str]) -> None:
         ReportOptions(**{"folders": ("a",), **change})
     for word in words:
         assert word in str(caught.value)
+
+
+def test_the_command(loose_run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "webpairs", "report", str(loose_run), "--out", "page.html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (0, "report: page.html\nnumbers: page.json\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "page.json"]
+    refused = subprocess.run([*command, "page.html"], cwd=tmp_path, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("webpairs: ")
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:

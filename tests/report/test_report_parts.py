@@ -195,18 +195,26 @@ def test_numbers_for_people() -> None:
     ]
 
 
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=40), st.lists(st.floats(-1, 1), max_size=40))
+@given(
+    kept=st.lists(st.floats(-1, 1), min_size=1, max_size=40),
+    dropped=st.lists(st.floats(-1, 1), max_size=40),
+    threshold=st.none() | st.floats(-1, 1),
+)
 def test_thresholds_are_round_and_cover_what_there_is(
-    kept: list[float], dropped: list[float]
+    kept: list[float], dropped: list[float], threshold: float | None
 ) -> None:
     tallies = new_tallies(), new_tallies()
     tallies[0]["similarity"].add(np.array(kept))
     tallies[1]["similarity"].add(np.array(dropped, np.float64))
-    one: Any = SimpleNamespace(tallies=tallies[0], dropped_similarity=tallies[1]["similarity"])
+    one: Any = SimpleNamespace(
+        tallies=tallies[0], dropped_similarity=tallies[1]["similarity"], threshold=threshold
+    )
     for chosen in (other_thresholds([one]), similarity_edges([one])):
         assert 2 <= len(chosen) <= 61
         assert chosen == sorted(set(chosen))
         assert all(abs(round(edge * 1000) - edge * 1000) < 1e-9 for edge in chosen)
+    if threshold is not None and min(kept) <= threshold <= max(kept):
+        assert round(threshold, 3) in other_thresholds([one])
     edges = similarity_edges([one])
     assert edges[0] <= min(kept + dropped) + 1e-9
     assert edges[-1] == 1 or edges[-1] > max(kept + dropped) - 0.001

@@ -33,7 +33,7 @@ def map_section(one: Gathered, pictures: Pictures) -> Section:
     drawn = one.map
     if drawn is None:
         what = "it has no embeddings" if one.embedding_size is None else "too few embeddings"
-        return Section("map", "Map", (f"{one.kind}: {what}.",))
+        return Section("map", "Map", (f"{one.whole_kind}: {what}.",))
     rows = tuple(
         (str(place), cluster.size, web(", ".join(cluster.words)))
         for place, cluster in enumerate(drawn.clusters, start=1)

@@ -166,7 +166,7 @@ def _funnel_lead(one: Gathered) -> str:
                 f"{number(asked)} URLs were asked for, {number(good)} images came "
                 f"({percent(good / asked) if asked else '-'}), as its stats say."
             )
-        return f"{one.kind}: it does not tell what was left out, or why."
+        return f"{one.whole_kind}: it does not tell what was left out, or why."
     funnel = one.run.status.funnel
     kept = percent(funnel.samples / funnel.found) if funnel.found else "-"
     lead = (
@@ -245,7 +245,7 @@ def _dropped(one: Gathered, drop: Drop) -> int:
 
 def _opt_out_lead(one: Gathered) -> str:
     if one.run is None:
-        return f"{one.kind}: it does not tell who opted out."
+        return f"{one.whole_kind}: it does not tell who opted out."
     num = sum(_dropped(one, drop) for drop in OPT_OUTS)
     kept = one.named("opt_out").total
     lead = f"{number(num)} candidates were left out because someone said no."
@@ -256,11 +256,11 @@ def _opt_out_lead(one: Gathered) -> str:
 
 def _fetch_lead(one: Gathered) -> str:
     if one.run is None:
-        return f"{one.kind}: it does not tell how its images were fetched."
+        return f"{one.whole_kind}: it does not tell how its images were fetched."
     images = one.run.status.manifest.get("options", {}).get("images")
     where = {"web": "the live web", "archive": "the crawl files themselves"}.get(images, "-")
-    num_bytes = one.run.image_bytes
-    return f"Images came from {where}: {number(num_bytes / 1e6)} MB of them were received."
+    received = one.run.image_bytes / 1e6
+    return f"Images came from {where}: {number(received)} MB of them were received."
 
 
 def _statuses(datasets: Sequence[Gathered]) -> Bars | None:

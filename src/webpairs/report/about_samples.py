@@ -181,7 +181,9 @@ def provenance_section(datasets: Sequence[Gathered]) -> Section:
         named_bars("Year of the capture", datasets, "year", show=str, missing="not told"),
     ]
     leads = tuple(
-        "" if one.has("crawl_file") else f"{one.kind}: it does not tell where its pairs were found."
+        ""
+        if one.has("crawl_file")
+        else f"{one.whole_kind}: it does not tell where its pairs were found."
         for one in datasets
     )
     return Section("provenance", "Provenance", leads, present(blocks))
@@ -204,14 +206,14 @@ def _at_least(datasets: Sequence[Gathered]) -> Bars | None:
 def _image_lead(one: Gathered) -> str:
     tally = one.tallies["shorter_side"]
     if not tally.total:
-        return f"{one.kind}: it does not tell the sizes of its images."
+        return f"{one.whole_kind}: it does not tell the sizes of its images."
     return f"Shorter side before resizing: {quantile_words(tally, 'pixels')}."
 
 
 def _caption_lead(one: Gathered) -> str:
     tally = one.tallies["caption_chars"]
     if not tally.total:
-        return f"{one.kind}: it has no captions."
+        return f"{one.whole_kind}: it has no captions."
     lead = f"Length: {quantile_words(tally, 'characters')}."
     if tally.missing:
         lead += f" {number(tally.missing)} samples have none."
@@ -270,7 +272,7 @@ def _count_ticks(most: int) -> list[tuple[float, str]]:
 def _domain_lead(one: Gathered) -> str:
     hosts = one.named("host")
     if not hosts.total:
-        return f"{one.kind}: it does not tell URLs."
+        return f"{one.whole_kind}: it does not tell URLs."
     name, num = hosts.top[0]
     return (
         f"Images of {number(hosts.distinct)} domains (hosts of their URLs); "
@@ -281,7 +283,7 @@ def _domain_lead(one: Gathered) -> str:
 
 def _licence_lead(one: Gathered) -> str:
     if not one.has("license") and not one.has("license_id"):
-        return f"{one.kind}: it does not tell licences."
+        return f"{one.whole_kind}: it does not tell licences."
     num = one.named("license").total or one.named("license_id").total
     part = percent(num / one.num_samples) if one.num_samples else "-"
     return (
@@ -320,7 +322,7 @@ def _few(datasets: Sequence[Gathered], name: str, title: str) -> Bars | None:
 
 def _duplicate_lead(one: Gathered) -> str:
     if not one.has("copies"):
-        return f"{one.kind}: it does not count duplicates."
+        return f"{one.whole_kind}: it does not count duplicates."
     copies = one.tallies["copies"]
     several = copies.total - copies.bins(BINS["copies"]).counts[0]
     lead = f"Found more than once, and here once each: {number(several)} samples."

@@ -143,7 +143,7 @@ def _near(one: Gathered, pictures: Pictures) -> list[Block | None]:
 def _similarity_lead(one: Gathered) -> str:
     tally = one.tallies["similarity"]
     if not tally.total:
-        return f"{one.kind}: nothing in it was scored."
+        return f"{one.whole_kind}: nothing in it was scored."
     who = "The table that the samples came from gave their similarities" if one.given else ""
     if one.run is not None and one.run.model is not None:
         who = f"Scored by {inline(str(one.run.model['spec']))}, threshold {one.threshold:g}"

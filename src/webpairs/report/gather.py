@@ -81,6 +81,11 @@ class Gathered:
         return self.folder.resolve().name
 
     @property
+    def whole_kind(self) -> str:
+        """Return the kind as a sentence begins."""
+        return self.kind[0].upper() + self.kind[1:]
+
+    @property
     def threshold(self) -> float | None:
         """Return the similarity from which on pairs were kept, where that is known."""
         return None if self.run is None else self.run.threshold

@@ -30,6 +30,8 @@ class ReportOptions:
             raise ConfigError(f"{len(self.folders)} folders: report on one, or compare two")
         if len({Path(folder).resolve() for folder in self.folders}) < len(self.folders):
             raise ConfigError(f"{self.folders[0]} is named twice: compare it with another folder")
+        if self.images and len(self.folders) > 1:
+            raise ConfigError("--images shows samples of one folder: leave it out to compare two")
         if "://" in self.out:
             raise ConfigError(f"--out {self.out} is a URL: use a local file")
         page = Path(self.out)

@@ -90,11 +90,12 @@ def _lead(datasets: Sequence[Gathered]) -> str:
     if len(datasets) > 1:
         return "Two datasets beside each other."
     one = datasets[0]
-    kind = one.kind[0].upper() + one.kind[1:]
     if one.run is None:
-        return f"{kind}."
+        return f"{one.whole_kind}."
     unfinished = "" if one.run.status.finished else "; it is not finished"
-    return f"{kind}, made by webpairs {one.run.status.manifest.get('webpairs')}{unfinished}."
+    return (
+        f"{one.whole_kind}, made by webpairs {one.run.status.manifest.get('webpairs')}{unfinished}."
+    )
 
 
 def _tiles(one: Gathered) -> list[tuple[str, str]]:

@@ -10,16 +10,25 @@ from webpairs.report.gather import Gathered
 from webpairs.report.tally import Tally
 
 NUM_THRESHOLDS: Final = 24
+AROUND: Final = 100
+"""Thousandths on either side of the threshold that was used."""
 NUM_BINS: Final = 60
 _STEPS_PER_UNIT: Final = (200, 100, 50, 20, 10)
 
 
 def other_thresholds(datasets: Sequence[Gathered]) -> list[float]:
-    """Return thresholds over the range where most similarities are, rising in even steps.
+    """Return thresholds around those that were used, else where most similarities are; rising.
 
     None where nothing was scored.
     """
-    return _even(_scored(datasets), NUM_THRESHOLDS, 0.02)
+    tallies = _scored(datasets)
+    used = [round(1000 * one.threshold) for one in datasets if one.threshold is not None]
+    edges = _even(tallies, NUM_THRESHOLDS, 0.001)
+    if not used or not edges or not edges[0] <= min(used) / 1000 <= max(used) / 1000 <= edges[-1]:
+        return _even(tallies, NUM_THRESHOLDS, 0.02)
+    first, last = min(used) - AROUND, max(used) + AROUND
+    step = 10 if last - first <= 4 * AROUND else 50
+    return [k / 1000 for k in range(first, last + 1, step) if abs(k) <= 1000]
 
 
 def similarity_edges(datasets: Sequence[Gathered]) -> list[float]:
