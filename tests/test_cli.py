@@ -452,6 +452,24 @@ OPTIONS = {
     "info": {"--rows": "default: 5", "--json": "JSON"},
     "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
     "report": {"--out": "default: report.html", "--images": "thumbnails"},
+    "index": {
+        "--what": "default: image,text",
+        "--recall": "default: 0.95",
+        "--out": "Folder",
+        "--max-memory": "default: 4GB",
+    },
+    "search": {
+        "--image": "picture",
+        "--like": "sample",
+        "--not": "away",
+        "--where": "SQL",
+        "--k": "1 to 10000",
+        "--in": "image if indexed",
+        "--unique": "best",
+        "--model": "what the dataset says",
+        "--index": "index in a run folder",
+        "--format": "default: table",
+    },
     "demo": {
         "--out": "default: webpairs-demo",
         "--images": "default: web",
@@ -472,7 +490,9 @@ def test_help_names_each_option_with_its_unit_and_default(webpairs: Command, ver
         assert word in re.sub(r"[\s│]+", " ", found[option]), option
 
 
-HEAVY = "numpy pyarrow onnxruntime onnx duckdb PIL fsspec orjson tokenizers ftfy huggingface_hub"
+HEAVY = (
+    "faiss numpy pyarrow onnxruntime onnx duckdb PIL fsspec orjson tokenizers ftfy huggingface_hub"
+)
 
 
 @pytest.mark.parametrize(

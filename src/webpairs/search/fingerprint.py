@@ -1,0 +1,88 @@
+"""Say in a digest which embeddings and metadata a dataset has, so that an index can be held to it.
+
+Of a run folder it is made of the file digests in the shards' stats, which are read and not computed
+again; of other folders, of rows that are picked from every file. A dataset whose shards were only
+added to begins with the same digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from webpairs.load.run_folder import RunFolder
+from webpairs.search.vectors import KINDS, Vectors
+from webpairs.shard import ShardFiles
+
+PICKED_ROWS: Final = 16
+"""Rows of a file that are compared where nothing states its digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """Identify the first shards of a dataset."""
+
+    shards: int
+    rows: int
+    digest: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in the manifest."""
+        return {"shards": self.shards, "rows": self.rows, "digest": self.digest}
+
+
+def fingerprints(vectors: Vectors, counts: Iterable[int]) -> list[Fingerprint]:
+    """Return the fingerprints of the first `counts` shards, which have to rise."""
+    found: list[Fingerprint] = []
+    digest = blake2b(digest_size=16)
+    shards = _shards(vectors)
+    done = 0
+    for count in counts:
+        for _ in range(count - done):
+            digest.update(next(shards))
+        done = count
+        found.append(Fingerprint(count, int(vectors.offsets[count]), digest.hexdigest()))
+    return found
+
+
+def _shards(vectors: Vectors) -> Iterator[bytes]:
+    """Yield for each shard what identifies it, as bytes of one length."""
+    both = [Vectors(vectors.source, kind) for kind in KINDS]
+    for place, name in enumerate(vectors.source.names):
+        num_rows = int(vectors.offsets[place + 1] - vectors.offsets[place])
+        content = _stated(vectors, name) or _picked(both, place)
+        parts = (name.encode(), b"%d" % num_rows, content)
+        yield blake2b(b"\0".join(parts), digest_size=16).digest()
+
+
+def _stated(vectors: Vectors, name: str) -> bytes | None:
+    """Return the digests that a shard's stats state; None where they state none."""
+    if not isinstance(vectors.source, RunFolder):
+        return None
+    out = vectors.source.folder
+    files = ShardFiles.of(out, name)
+    try:
+        stated = orjson.loads(files.stats.read_bytes())["files"]
+        digests = [
+            stated[path.relative_to(out).as_posix()]["sha256"]
+            for path in (files.metadata, files.image_embeddings, files.text_embeddings)
+        ]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return "".join(digests).encode()
+
+
+def _picked(both: Iterable[Vectors], place: int) -> bytes:
+    parts: list[bytes] = []
+    for vectors in both:
+        if (shard := vectors.shard(place)) is None:
+            parts.append(b"none")
+            continue
+        rows = np.linspace(0, len(shard) - 1, PICKED_ROWS).astype(np.int64)
+        parts.append(shard[rows].tobytes())
+    return b"\0".join(parts)

@@ -1,0 +1,123 @@
+"""Open the index of a dataset, and find what is nearest to a vector.
+
+index = open_index(vectors_of(ds.source), "my-dataset/index")
+found = index.search(queries, k=10, of="text")      # rows in the dataset's order, cosines
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from webpairs.errors import ConfigError
+from webpairs.load.source import Rows
+from webpairs.search.exact import Found, nearest
+from webpairs.search.index_file import (
+    EXACT,
+    ListFiles,
+    check_files,
+    check_index,
+    read_index_manifest,
+)
+from webpairs.search.inverted import Inverted, Probing
+from webpairs.search.library import threads_for
+from webpairs.search.vectors import KINDS, Floats, Kind, Vectors, normalised
+
+
+class Index:
+    """Search the embeddings of one kind; safe to use from several threads."""
+
+    def __init__(self, folder: Path, entry: Mapping[str, Any], vectors: Vectors) -> None:
+        """`entry` is what the manifest says of this kind."""
+        self.vectors = vectors
+        self.recall: dict[Kind, float] = {
+            kind: entry["queries"][kind]["recall"]["at_10"] for kind in KINDS
+        }
+        """Measured share of the ten nearest that is found, for images and texts as queries."""
+        self._unit: bool = entry["unit"]
+        self._inverted: Inverted | None = None
+        if entry["kind"] == EXACT:
+            return
+        check_files(folder, entry["files"], vectors.source.folder)
+        number = int(min(entry["files"]).partition("-")[2].partition(".")[0])
+        files = ListFiles.of(folder, vectors.kind, number)
+        with np.load(files.facts) as facts:
+            self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in KINDS}
+            sizes: Rows = facts["sizes"]
+        self._probings = {kind: Probing.from_json(entry["queries"][kind]) for kind in KINDS}
+        self._inverted = Inverted(files.trained, files.lists, sizes, vectors, unit=self._unit)
+
+    @property
+    def is_exact(self) -> bool:
+        """Say whether every vector is compared, whatever the query."""
+        return self._inverted is None
+
+    def search(
+        self, queries: Floats, k: int, *, of: Kind | None = None, among: Rows | None = None
+    ) -> Found:
+        """Return the k nearest of all rows, or of rising rows `among`, to (q, d) queries.
+
+        `of` says what the queries are embeddings of; None: it is told by what they are near to.
+        Their length does not matter. Raises ConfigError for queries that cannot be compared.
+        """
+        directions = _directions(queries, self.vectors.dim)
+        k = min(k, self.vectors.num_rows if among is None else len(among))
+        if k == 0:
+            none = np.zeros((len(directions), 0))
+            return Found(none.astype(np.int64), none.astype(np.float32))
+        with threads_for(len(directions)):
+            return self._search(directions, k, of, among)
+
+    def _search(self, directions: Floats, k: int, of: Kind | None, among: Rows | None) -> Found:
+        if self._inverted is None:
+            return nearest(self.vectors, directions, k, unit=self._unit, among=among)
+        kinds = np.array([KINDS.index(of or self._kind_of(one)) for one in directions])
+        order = np.argsort(kinds, kind="stable")
+        parts = [
+            self._inverted.search(directions[kinds == number], k, self._probings[kind], among=among)
+            for number, kind in enumerate(KINDS)
+            if (kinds == number).any()
+        ]
+        back = np.argsort(order, kind="stable")
+        return Found(
+            np.concatenate([part.rows for part in parts])[back],
+            np.concatenate([part.similarities for part in parts])[back],
+        )
+
+    def _kind_of(self, query: Floats) -> Kind:
+        """Return what a query looks like: images and texts lie apart from each other."""
+        return max(KINDS, key=lambda kind: float(self._means[kind] @ query))
+
+
+def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> dict[Kind, Index]:
+    """Return the indexes of a dataset's kinds of embeddings that are in a folder.
+
+    Raises ConfigError, with the reason and what to do, when there is none, or one of something
+    else: another model, other embeddings, other samples.
+    """
+    manifest = read_index_manifest(folder)
+    source = vectors["image"].source
+    if manifest is None:
+        what = "holds no index that this version reads" if folder.exists() else "does not exist"
+        raise ConfigError(f"{folder} {what}: type webpairs index {source.folder} first")
+    check_index(folder, manifest, vectors["image"])
+    return {
+        kind: Index(folder, manifest["indexes"][kind], vectors[kind])
+        for kind in KINDS
+        if kind in manifest["indexes"]
+    }
+
+
+def _directions(queries: Floats, dim: int) -> Floats:
+    if queries.ndim != 2 or queries.shape[1] != dim:
+        raise ConfigError(
+            f"an embedding of {queries.shape[-1] if queries.ndim else 1} numbers cannot be "
+            f"compared with those of {dim}: use the model that made them"
+        )
+    directions = normalised(queries)
+    if np.isnan(directions).any():
+        raise ConfigError("an embedding without a direction cannot be searched for: it is 0 or NaN")
+    return directions

@@ -1,0 +1,151 @@
+"""Name the files of an index, and say in its manifest what it is an index of.
+
+    index/manifest.json        written last, whole or not at all: what is named in it is complete
+    index/image-0.faiss        centroids and codec, as faiss writes them
+    index/image-0.lists        codes and row numbers, list after list; read by mapping it
+    index/image-0.npz          sizes of the lists, and the held-out queries with their truth
+    index/work/                parts of an index that is being built
+
+Files of an index that was extended have the next number, so that whoever reads the old ones can go
+on. An exact index has no files but the manifest: the embeddings themselves are searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from webpairs.errors import ConfigError
+from webpairs.funnel import read_json
+from webpairs.load.run_folder import RunFolder
+from webpairs.load.source import Source
+from webpairs.manifest import NAME, read_manifest
+from webpairs.search.fingerprint import fingerprints
+from webpairs.search.vectors import Vectors
+
+FORMAT: Final = 1
+FOLDER: Final = "index"
+WORK: Final = "work"
+EXACT: Final = "exact"
+"""Kind of an index without files."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFiles:
+    """Hold the paths of the files of one inverted index."""
+
+    trained: Path
+    lists: Path
+    facts: Path
+
+    @classmethod
+    def of(cls, folder: Path, kind: str, number: int) -> ListFiles:
+        """Return where index `number` of a kind of embeddings has its files."""
+        stem = f"{kind}-{number}"
+        names = (f"{stem}.faiss", f"{stem}.lists", f"{stem}.npz")
+        return cls(*(folder / name for name in names))
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Return every file."""
+        return self.trained, self.lists, self.facts
+
+    def sizes(self) -> dict[str, int]:
+        """Return the bytes of every file, by name."""
+        return {path.name: path.stat().st_size for path in self.all}
+
+
+def index_folder(source: Source, out: str | None) -> Path:
+    """Return where the index of a source is, or goes; ConfigError where that must be said."""
+    if out is not None:
+        if not out or "://" in out:
+            raise ConfigError(f"the folder {out!r} cannot hold an index: name a local folder")
+        return Path(out)
+    if isinstance(source, RunFolder):
+        return source.folder / FOLDER
+    raise ConfigError(
+        f"{source.folder} is {source.kind}, which webpairs does not write into: say --out FOLDER "
+        "for the index, and search with --index FOLDER"
+    )
+
+
+def model_of(source: Source) -> dict[str, Any] | None:
+    """Return spec, weights and size of the model that made the embeddings; None: nobody says."""
+    if not isinstance(source, RunFolder):
+        return None
+    model = (read_manifest(source.folder) or {}).get("model")
+    if model is None:
+        return None
+    return {name: model.get(name) for name in ("spec", "weights_sha256", "dim")}
+
+
+def read_index_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest of an index; None where there is none that this version can read."""
+    try:
+        manifest = read_json(folder / NAME)
+    except ValueError:
+        return None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return None
+    return manifest
+
+
+def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> None:
+    """Raise ConfigError, saying why and what to do, unless this is an index of these vectors."""
+    source = vectors.source
+    again = f"type webpairs index {source.folder} again"
+    if manifest["dim"] != vectors.dim:
+        raise ConfigError(
+            f"{folder} is of embeddings of {manifest['dim']} numbers, those of {source.folder} "
+            f"have {vectors.dim}: {again}"
+        )
+    here, there = model_of(source), manifest["model"]
+    if here is not None and there is not None and here != there:
+        raise ConfigError(
+            f"{folder} was made of embeddings of {_named(there)}, those of {source.folder} are of "
+            f"{_named(here)}: {again}"
+        )
+    known, shards = manifest["source"], len(source.names)
+    if known["shards"] < shards:
+        more = vectors.num_rows - known["rows"]
+        raise ConfigError(
+            f"{source.folder} has {more:,} samples that {folder} does not know: {again}, which "
+            "adds them"
+        )
+    if known["rows"] != vectors.num_rows or known["shards"] != shards:
+        raise ConfigError(
+            f"{folder} is of {known['rows']:,} samples in {known['shards']:,} shards, "
+            f"{source.folder} has {vectors.num_rows:,} in {shards:,}: {again}"
+        )
+    if fingerprints(vectors, [shards])[0].digest != known["digest"]:
+        raise ConfigError(
+            f"embeddings or metadata of {source.folder} are not those that {folder} was made of: "
+            f"{again}"
+        )
+
+
+def check_files(folder: Path, sizes: Mapping[str, int], again: Path) -> None:
+    """Raise ConfigError where a file of an index is missing or cut."""
+    for name, size in sizes.items():
+        path = folder / name
+        there = path.stat().st_size if path.exists() else None
+        if there != size:
+            what = "is missing" if there is None else f"has {there:,} bytes instead of {size:,}"
+            raise ConfigError(
+                f"{path} {what}: remove {folder} and type webpairs index {again} again"
+            )
+
+
+def unused(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+    """Return files of indexes that the manifest does not name: of earlier ones, or stopped ones."""
+    named = {name for one in manifest["indexes"].values() for name in one["files"]}
+    files: Sequence[Path] = [
+        path for suffix in ("faiss", "lists", "npz") for path in folder.glob(f"*-*.{suffix}")
+    ]
+    return [path for path in files if path.name not in named]
+
+
+def _named(model: Mapping[str, Any]) -> str:
+    return f"{model['spec']} (weights {str(model['weights_sha256'])[:12]})"

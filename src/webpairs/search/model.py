@@ -1,0 +1,107 @@
+"""Load the model that made a dataset's embeddings, or say why it cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from webpairs.errors import ConfigError, DataError
+from webpairs.image import ImageRules, decode
+from webpairs.load.source import Source
+from webpairs.search.index_file import model_of
+from webpairs.search.vectors import Floats
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from webpairs.clip.model import Model
+
+MAX_IMAGE_BYTES: Final = 16_000_000
+"""Of a picture that is searched for."""
+RULES: Final = ImageRules(
+    min_bytes=0,
+    max_pixels=50_000_000,
+    formats=("jpeg", "png", "webp"),
+    size_px=256,
+    resize="none",
+    jpeg_quality=95,
+)
+"""What a picture that is searched for may be."""
+
+
+class NoModel(ConfigError):
+    """Say that there is no model to embed with: what needs none still works."""
+
+
+def load_model_of(source: Source, dim: int, spec: str | None = None) -> Model:
+    """Return the model of a dataset's embeddings, by its own word or by `spec`.
+
+    Raises NoModel when nobody says which it is or it cannot be had here, and ConfigError when the
+    one that is named has other weights, or embeddings of another size.
+    """
+    from webpairs.clip.model import load_model
+
+    known = model_of(source)
+    if spec is None and known is None:
+        raise NoModel(
+            f"{source.folder} ({source.kind}) does not say which model made its embeddings: say "
+            "--model NAME"
+        )
+    try:
+        model = load_model(spec or str((known or {})["spec"]))
+    except ConfigError as error:
+        if spec is not None:
+            raise
+        raise NoModel(str(error)) from error
+    if known is not None and model.weights_sha256 != known["weights_sha256"]:
+        raise ConfigError(
+            f"model {model.spec} has other weights ({model.weights_sha256[:12]}) than the one that "
+            f"made the embeddings of {source.folder} ({known['spec']}, "
+            f"{str(known['weights_sha256'])[:12]}): use that one"
+        )
+    if model.dim != dim:
+        raise ConfigError(
+            f"model {model.spec} makes embeddings of {model.dim} numbers, those of {source.folder} "
+            f"have {dim}: name the model that made them with --model"
+        )
+    return model
+
+
+def embed_images(model: Model, images: Sequence[bytes]) -> Floats:
+    """Return the embeddings of encoded images, (n, d), of length 1.
+
+    They are checked and decoded as those of a build; raises ConfigError for one that cannot be.
+    """
+    pixels = [model.preprocess(decode_query(data)) for data in images]
+    if not pixels:
+        return np.zeros((0, model.dim), np.float32)
+    return model.embed_images(np.stack(pixels))
+
+
+def decode_query(data: bytes) -> Image:
+    """Return the RGB picture of an encoded image; ConfigError where it cannot be searched for."""
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ConfigError(
+            f"an image of {len(data):,} bytes is too large: use at most {MAX_IMAGE_BYTES:,}"
+        )
+    try:
+        return decode(data, RULES).rgb
+    except DataError as error:
+        raise ConfigError(f"the image cannot be searched for: {error}") from error
+
+
+def read_image(path: str) -> bytes:
+    """Return the bytes of an image file; ConfigError where it cannot be read."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise ConfigError(
+                f"--image {path} has {size:,} bytes: use an image of at most {MAX_IMAGE_BYTES:,}"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--image {path}: {error.strerror}") from error

@@ -1,0 +1,140 @@
+"""Measure how much effort finds as much as was asked for, and how much is really found.
+
+On half of the held-out queries the least effort is looked for: how many lists, in which order
+(`centroids.Coarse`), and how many candidates are compared by their embeddings. On the other half
+its recall is measured, and that number is the one that is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from webpairs.load.source import Rows
+from webpairs.search.inverted import TUNED_K, Effort, Inverted, Probing
+from webpairs.search.truth import TIE, Nearest
+from webpairs.search.vectors import Floats
+
+_SLACKS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
+_DEPTHS: Final = {10: (2, 4, 8, 16, 32, 64), 100: (2, 4, 8)}
+"""Candidates compared for each of so many results."""
+_MARGIN: Final = 0.005
+"""The half that tunes has to find so much more, since its own luck is in what it chose."""
+_SCAN_S: Final = 30e-9
+_COMPARE_S: Final = 1e-6
+"""What a code that is read and a candidate that is compared cost (2 cores, AVX-512)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Say how queries of one kind are answered, and which share of the k nearest that finds."""
+
+    probing: Probing
+    recall: Mapping[int, float]
+    """For each of `TUNED_K`, on queries that did not tune."""
+    num_queries: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in the manifest."""
+        recall = {f"at_{k}": round(share, 4) for k, share in self.recall.items()}
+        return {**self.probing.as_json(), "recall": {**recall, "queries": self.num_queries}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Half:
+    """Hold some queries, their own rows and what is nearest to each, of other rows."""
+
+    queries: Floats
+    own: Rows
+    nearest: Nearest
+
+
+def tune(index: Inverted, queries: Floats, own: Rows, nearest: Nearest, target: float) -> Measured:
+    """Return the least effort that finds the share `target` of what is nearest.
+
+    Where no effort that is tried does, the one that finds most.
+    """
+    nearest = nearest.without(own)
+    halves = [
+        _Half(
+            queries[half],
+            own[half],
+            Nearest(nearest.similarities[half], nearest.rows[half], nearest.lists[half]),
+        )
+        for half in (slice(0, None, 2), slice(1, None, 2))
+    ]
+    margin = _MARGIN
+    while True:
+        measured = _tuned(index, halves[0], halves[1], min(target + margin, 1.0))
+        if measured.recall[TUNED_K[0]] >= target or margin > 1 - target:
+            return measured
+        margin *= 2
+
+
+def _tuned(index: Inverted, tuning: _Half, measuring: _Half, target: float) -> Measured:
+    slack = min(_SLACKS, key=lambda one: _lists_needed(index, tuning, TUNED_K[0], one, target)[1])
+    efforts = {k: _least_effort(index, tuning, k, slack, target) for k in TUNED_K}
+    probing = Probing(slack, efforts)
+    recall = {k: _recall(index, measuring, k, probing) for k in TUNED_K}
+    return Measured(probing, recall, len(measuring.queries))
+
+
+def _lists_needed(
+    index: Inverted, half: _Half, k: int, slack: float, share: float
+) -> tuple[int, float]:
+    """Return in how many lists that share of the k nearest is, and how many vectors they hold."""
+    order = index.coarse.order(half.queries, slack, index.coarse.num_lists)
+    ranks = np.empty_like(order)
+    np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], 1)
+    needed = np.sort(np.take_along_axis(ranks, half.nearest.lists[:, :k], 1), axis=None)
+    num = int(needed[min(len(needed) - 1, int(share * len(needed)))]) + 1
+    return num, float(index.sizes[order[:, :num]].sum(axis=1).mean())
+
+
+def _least_effort(index: Inverted, half: _Half, k: int, slack: float, target: float) -> Effort:
+    """Return what reaches the target at the least cost, else what comes nearest to it."""
+    tried: list[tuple[bool, float, Effort]] = []
+    depths = [k * one for one in _DEPTHS[k]]
+    for share in sorted({target, target + (1 - target) / 4, (1 + target) / 2, 0.998}):
+        num, scanned = _lists_needed(index, half, k, slack, share)
+        lists = index.coarse.order(half.queries, slack, num)
+        candidates = index.candidates(half.queries, lists, depths[-1] + 1)
+        cosines = np.zeros((len(half.queries), 0), np.float32)
+        for depth in depths:
+            more = candidates[:, cosines.shape[1] : depth + 1]
+            cosines = np.concatenate([cosines, _cosines(index, half, more)], axis=1)
+            recall = _share(cosines, half, k)
+            cost = scanned * _SCAN_S + depth * _COMPARE_S
+            # What misses the target is worse the more it misses, whatever it costs.
+            missed = recall < target
+            tried.append((missed, -recall if missed else cost, Effort(num, depth)))
+            if not missed:
+                break
+    return min(tried, key=lambda one: one[:2])[2]
+
+
+def _recall(index: Inverted, half: _Half, k: int, probing: Probing) -> float:
+    """Return which share of the k nearest a search finds."""
+    effort = probing.effort(k)
+    lists = index.coarse.order(half.queries, probing.slack, effort.lists)
+    return _share(
+        _cosines(index, half, index.candidates(half.queries, lists, effort.depth)), half, k
+    )
+
+
+def _cosines(index: Inverted, half: _Half, candidates: Rows) -> Floats:
+    """Return how near candidates are, -1 for none and for the query's own row, (q, n)."""
+    cosines = np.full(candidates.shape, -1, np.float32)
+    for number, query in enumerate(half.queries):
+        others = (candidates[number] >= 0) & (candidates[number] != half.own[number])
+        cosines[number, others] = index.cosines(query, candidates[number, others])
+    return cosines
+
+
+def _share(cosines: Floats, half: _Half, k: int) -> float:
+    """Return which share of the k nearest is among candidates; equally near ones are as good."""
+    least = half.nearest.similarities[:, k - 1 : k] - TIE
+    return float(np.minimum((cosines >= least).sum(axis=1), k).mean() / k)
