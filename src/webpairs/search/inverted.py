@@ -41,13 +41,18 @@ class Probing:
     at: Mapping[int, Effort]
 
     def effort(self, k: int) -> Effort:
-        """Return the effort for k results: a power of k through the two that were measured."""
+        """Return the effort for k results: a power of k between those that were measured.
+
+        Beyond them as many times the effort as the results: lists that hold only what is near run
+        out.
+        """
         least, most = (self.at[number] for number in TUNED_K)
-        share = max(0.0, math.log(k / TUNED_K[0]) / math.log(TUNED_K[1] / TUNED_K[0]))
-        return Effort(
-            math.ceil(least.lists * (most.lists / least.lists) ** share),
-            max(k, math.ceil(least.depth * (most.depth / least.depth) ** share)),
-        )
+        between = min(max(k, TUNED_K[0]), TUNED_K[1])
+        share = math.log(between / TUNED_K[0]) / math.log(TUNED_K[1] / TUNED_K[0])
+        beyond = max(k / TUNED_K[1], 1)
+        lists = least.lists * (most.lists / least.lists) ** share
+        depth = least.depth * (most.depth / least.depth) ** share
+        return Effort(math.ceil(lists * beyond), max(k, math.ceil(depth * beyond)))
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in the manifest."""
