@@ -1,4 +1,4 @@
-"""Draw embeddings like CLIP's: clusters within a cone, texts in another cone; write their folders."""
+"""Draw embeddings like CLIP's: clusters in a cone, texts in another; write their folders."""
 
 from __future__ import annotations
 
