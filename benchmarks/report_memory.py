@@ -7,7 +7,7 @@ reads of a crawl's metadata (URL of some 60 bytes, text of some 40, sizes, simil
 crawl file and more), without images and embeddings. Hosts are drawn from 5 million with Zipf's
 law, so that their number grows with the dataset; 90,000 crawl files. Reports on each in a fresh
 process and prints rows a second and the peak resident memory of the process, as the system counts
-it. Target: 100,000,000 samples within 2 GB. About 110 bytes of disk a sample, removed at the end.
+it. Target: 100,000,000 samples within 2 GB. About 125 bytes of disk a sample, removed at the end.
 """
 
 from __future__ import annotations
