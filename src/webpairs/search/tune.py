@@ -97,22 +97,20 @@ def _lists_needed(
 def _least_effort(index: Inverted, half: _Half, k: int, slack: float, target: float) -> Effort:
     """Return what reaches the target at the least cost, else what comes nearest to it."""
     tried: list[tuple[bool, float, Effort]] = []
-    depths = [k * one for one in _DEPTHS[k]]
     for share in sorted({target, target + (1 - target) / 4, (1 + target) / 2, 0.998}):
         num, scanned = _lists_needed(index, half, k, slack, share)
         lists = index.coarse.order(half.queries, slack, num)
-        candidates = index.candidates(half.queries, lists, depths[-1] + 1)
-        cosines = np.zeros((len(half.queries), 0), np.float32)
-        for depth in depths:
-            more = candidates[:, cosines.shape[1] : depth + 1]
-            cosines = np.concatenate([cosines, _cosines(index, half, more)], axis=1)
-            recall = _share(cosines, half, k)
+        for many in _DEPTHS[k]:
+            depth = k * many
+            recall = _share(index, half, k, index.candidates(half.queries, lists, depth + 1))
             cost = scanned * _SCAN_S + depth * _COMPARE_S
             # What misses the target is worse the more it misses, whatever it costs.
             missed = recall < target
             tried.append((missed, -recall if missed else cost, Effort(num, depth)))
             if not missed:
                 break
+        if not tried[-1][0] and tried[-1][2].depth == k * _DEPTHS[k][0]:
+            break  # more lists can only cost more
     return min(tried, key=lambda one: one[:2])[2]
 
 
@@ -120,21 +118,18 @@ def _recall(index: Inverted, half: _Half, k: int, probing: Probing) -> float:
     """Return which share of the k nearest a search finds."""
     effort = probing.effort(k)
     lists = index.coarse.order(half.queries, probing.slack, effort.lists)
-    return _share(
-        _cosines(index, half, index.candidates(half.queries, lists, effort.depth)), half, k
-    )
+    return _share(index, half, k, index.candidates(half.queries, lists, effort.depth + 1))
 
 
-def _cosines(index: Inverted, half: _Half, candidates: Rows) -> Floats:
-    """Return how near candidates are, -1 for none and for the query's own row, (q, n)."""
-    cosines = np.full(candidates.shape, -1, np.float32)
+def _share(index: Inverted, half: _Half, k: int, candidates: Rows) -> float:
+    """Return which share of the k nearest is among candidates; equally near ones are as good.
+
+    Of candidates one more than the depth are looked at: the query's own row is no result.
+    """
+    least = half.nearest.similarities[:, k - 1] - TIE
+    hits = 0
     for number, query in enumerate(half.queries):
-        others = (candidates[number] >= 0) & (candidates[number] != half.own[number])
-        cosines[number, others] = index.cosines(query, candidates[number, others])
-    return cosines
-
-
-def _share(cosines: Floats, half: _Half, k: int) -> float:
-    """Return which share of the k nearest is among candidates; equally near ones are as good."""
-    least = half.nearest.similarities[:, k - 1 : k] - TIE
-    return float(np.minimum((cosines >= least).sum(axis=1), k).mean() / k)
+        there = candidates[number][candidates[number] >= 0]
+        others = there[there != half.own[number]][: candidates.shape[1] - 1]
+        hits += min(int((index.cosines(query, others) >= least[number]).sum()), k)
+    return hits / (k * len(half.queries))
