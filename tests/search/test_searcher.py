@@ -59,16 +59,6 @@ def test_texts_find_the_pictures_they_are_about(searcher: Searcher, little_web: 
     assert found >= 34, "of 40 texts, the picture it was written for is among the five best"
 
 
-@pytest.mark.parametrize("colour", ["red", "blue"])
-def test_a_colour(searcher: Searcher, little_web: SmallCrawl, colour: str) -> None:
-    texts = {one.sha256: one.text.lower() for one in little_web.web.truth if one.is_true}
-    query = combine([searcher.text(f"a {colour} circle"), searcher.text(f"one {colour} star")])
-    best = searcher.search(query, 20, unique=True, columns=("sha256",))
-    found = [texts.get(hit.columns["sha256"].hex()) for hit in best]
-    about = [text for text in found if text is not None][:3]  # others have false texts alone
-    assert sum(colour in text for text in about) >= 2, about
-
-
 def test_results_are_what_numpy_finds(searcher: Searcher) -> None:
     ds = searcher.dataset
     base = np.concatenate([piece.image_embeddings for piece in ds.pieces([], embeddings=True)])
