@@ -446,3 +446,39 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_options(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         IndexOptions(**{"source": "x"} | changes)
+
+
+def test_a_run_folder_that_is_retried_or_changed(loose_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(loose_run, tmp_path / "run"))
+    last = run / "stats" / "00005.json"
+    stats = last.read_bytes()
+    last.unlink()
+    first = build_index(IndexOptions(source=str(run)))
+    assert first.folder == run / "index"
+    model = orjson.loads((run / "manifest.json").read_bytes())["model"]
+    assert first.manifest["model"] == {
+        name: model[name] for name in ("spec", "weights_sha256", "dim")
+    }
+    assert list(opened(run, run / "index")) == ["image", "text"]
+    last.write_bytes(stats)  # as a retry commits a further shard
+    num_new = orjson.loads(stats)["samples"]
+    with pytest.raises(ConfigError, match=f"has {num_new} samples that"):
+        opened(run, run / "index")
+    second = build_index(IndexOptions(source=str(run)))
+    assert second.notes == ()
+    assert second.manifest["source"]["rows"] == first.manifest["source"]["rows"] + num_new
+    changed = orjson.loads(stats)
+    for name in changed["files"]:
+        if name.startswith("metadata"):
+            changed["files"][name]["sha256"] = "0" * 64
+    write_json(last, changed)
+    with pytest.raises(ConfigError, match=r"embeddings or metadata of .* are not those"):
+        opened(run, run / "index")
+
+
+def test_a_run_that_was_not_scored(loose_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(loose_run, tmp_path / "run"))
+    shutil.rmtree(run / "embeddings")
+    with pytest.raises(ConfigError, match="has no embeddings of its own"):
+        build_index(IndexOptions(source=str(run)))
+    assert not (run / "index").exists()
