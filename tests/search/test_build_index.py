@@ -115,6 +115,22 @@ def test_a_filter_does_not_ruin_recall(folder: Path, tmp_path: Path, chosen: flo
     assert none.rows.shape == (2, 0)
 
 
+def test_a_filter_reads_on_until_nothing_changes(folder: Path, tmp_path: Path) -> None:
+    index_of(folder, tmp_path / "index", what=("image",))
+    index = opened(folder, tmp_path / "index")["image"]
+    little = inverted.Probing(0.1, {10: inverted.Effort(1, 20), 100: inverted.Effort(1, 200)})
+    lists = index._inverted
+    assert lists is not None
+    shares: list[float] = []
+    for query in QUERIES["text"][:40]:
+        # The far third: the first lists that are read hold none of it.
+        cosines = IMAGE.astype(np.float32) @ query
+        among = np.flatnonzero(cosines < np.quantile(cosines, 0.3))
+        found = lists.search(query[None], 10, little, among=among).rows
+        shares.append(share(found, brute_force(IMAGE, query[None], 10, among)))
+    assert np.mean(shares) >= 0.9
+
+
 def test_more_results_take_more_effort(folder: Path, tmp_path: Path) -> None:
     index_of(folder, tmp_path / "index")
     index = opened(folder, tmp_path / "index")["image"]
