@@ -14,7 +14,7 @@ import operator
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,9 +28,10 @@ from webpairs.load.features import CONFIGS, EMBEDDED, FEATURES, TABULAR, Feature
 from webpairs.load.joined import JoinedEmbeddings
 from webpairs.load.open_shards import OpenShards
 from webpairs.load.order import WINDOW_ROWS, Order
+from webpairs.load.piece import Piece
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.recognise import recognise
-from webpairs.load.source import PIECE_ROWS, Embeddings, Rows, Shard, Source, take
+from webpairs.load.source import PIECE_ROWS, Rows, Shard, Source, take
 from webpairs.load.view import AllRows, PickedRows, View, WhereRows
 from webpairs.load.where import check, parse
 
@@ -45,23 +46,6 @@ Decode = Literal["rgb"] | None
 
 IMAGE_PIECE_ROWS: Final = 128
 """Images that are read ahead at a time: 3 MB at 256 pixels."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Hold some neighbouring samples of one shard: row i of each part is the same sample."""
-
-    place: int
-    """Number of the shard in the source."""
-    rows: Rows
-    """Their rows in the shard, rising."""
-    table: pa.Table
-    """The columns that were asked for."""
-    images: list[bytes] | None = None
-    """Encoded, none missing."""
-    image_embeddings: Embeddings | None = None
-    text_embeddings: Embeddings | None = None
-    """Both (n, d) float16."""
 
 
 def open_dataset(folder: str | Path, *, embeddings: str | Path | None = None) -> Dataset:

@@ -20,11 +20,12 @@ import pyarrow as pa
 from webpairs.engine.link import Link
 from webpairs.errors import RunError
 from webpairs.files import write_json
-from webpairs.load.dataset import Dataset, Piece
+from webpairs.load.dataset import Dataset
 from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import Batch, Exporter, OutputShard, Target
 from webpairs.load.open_shards import OpenShards
 from webpairs.load.permutation import Permutation
+from webpairs.load.piece import Piece
 from webpairs.load.problems import Found, Problem, Problems
 from webpairs.load.reorder import reordering
 from webpairs.load.source import Rows, Source

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from webpairs.load.columns import Columns, merge, of_piece
+from webpairs.load.dataset import Dataset
 from webpairs.load.features import EMBEDDED, FEATURES, TABULAR
-
-if TYPE_CHECKING:
-    from webpairs.load.dataset import Dataset
 
 Numbers = npt.NDArray[np.int64]
 
