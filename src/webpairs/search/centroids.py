@@ -23,6 +23,7 @@ SAMPLE_A_LIST: Final = 50
 LEAST_SAMPLE_A_LIST: Final = 32
 MAX_LISTS: Final = 65_536
 _ROUNDS: Final = 10
+_CORRECTIONS: Final = 3
 _TOP_SAMPLE: Final = 256
 """Vectors that a part's centroid is found from."""
 _HALF_STEP: Final = 16
@@ -53,7 +54,10 @@ def find_centroids(sample: Floats, num: int, seed: int = 1) -> Floats:
         _k_means(sample[part_of == part], int(shares[part]), seed)
         for part in np.flatnonzero(shares).tolist()
     ]
-    return _corrected(np.concatenate(found), sample)
+    centroids = np.concatenate(found)
+    for _ in range(_CORRECTIONS):
+        centroids = _corrected(centroids, sample)
+    return centroids
 
 
 def _k_means(sample: Floats, num: int, seed: int) -> Floats:

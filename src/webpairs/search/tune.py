@@ -21,7 +21,7 @@ from webpairs.search.vectors import Floats
 _SLACKS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 _DEPTHS: Final = {10: (2, 4, 8, 16, 32, 64), 100: (2, 4, 8)}
 """Candidates compared for each of so many results."""
-_MARGIN: Final = 0.005
+_MARGIN: Final = 0.01
 """The half that tunes has to find so much more, since its own luck is in what it chose."""
 _SCAN_S: Final = 30e-9
 _COMPARE_S: Final = 1e-6
