@@ -16,6 +16,7 @@ from webdataset.writer import TarWriter
 
 import webpairs
 from webpairs.errors import DataError
+from webpairs.load.verify import verify_dataset
 
 STYLES = [
     Style(),
@@ -114,6 +115,45 @@ def test_absent_and_broken_shards_do_not_end_it(tmp_path: Path) -> None:
     assert {found.shard for found in ds.problems.listed() if not found.key} == {
         *("00002", "00003", "00004", "00005")
     }
+
+
+@pytest.mark.parametrize("keys", ["global", "text"])
+def test_a_table_without_keys_gives_way_to_the_tar(tmp_path: Path, keys: str) -> None:
+    """Nothing else says whose image is whose: its rows may be in any order, failures among them."""
+    rows = write_img2dataset(tmp_path, num_shards=3, style=Style(keys=keys))
+    for name in ("00001", "00002"):  # the last one is asked whether keys start anew
+        path = tmp_path / f"{name}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.rename_columns([one.upper() for one in table.column_names]), path)
+    ds = webpairs.open(tmp_path)
+    assert len(ds) == len(rows)
+    for sample, row in zip(ds.images(decode=None), rows, strict=True):
+        assert sample["image"] == row["image"]
+        if row["shard"] == "00000":
+            check(sample, row)
+        else:
+            assert sample["caption"] == (row["caption"] or "")
+    assert ds.table(["key"]).column("key").to_pylist() == [row["id"] for row in rows]
+    assert ds.problems.counts()["key_missing"] == 2
+    listed = [one for one in ds.problems.listed() if str(one.problem) == "key_missing"]
+    assert [one.shard for one in listed] == ["00001", "00002"]
+    assert "00001.parquet has no column key, but URL, CAPTION, " in listed[0].detail
+    faults = [one for one in verify_dataset(tmp_path, workers=1).findings.listed if one.file]
+    wrong = [one.line for one in faults if str(one.fault) == "schema_wrong"]
+    assert [line.split(":")[0] for line in wrong] == ["00001.parquet", "00002.parquet"]
+
+
+@pytest.mark.parametrize("name", ["key", "jpg"])
+def test_a_table_of_images_without_a_column_is_left_out(tmp_path: Path, name: str) -> None:
+    rows = write_img2dataset(tmp_path, num_shards=2, style=Style("parquet", stats=False))
+    path = tmp_path / "00001.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([name]), path)
+    ds = webpairs.open(tmp_path)
+    wanted = [row for row in rows if row["shard"] == "00000"]
+    for sample, row in zip(ds.images(decode=None), wanted, strict=True):
+        check(sample, row)
+    (found,) = [one for one in ds.problems.listed() if str(one.problem) == "shard_unreadable"]
+    assert f"00001.parquet has no column {name}, but url, caption, " in found.detail
 
 
 def test_a_tar_that_was_cut_is_read_up_to_there(tmp_path: Path) -> None:

@@ -117,7 +117,11 @@ class Img2datasetFolder(Source):
                 if name not in self._tars:
                     problems.of_shard(Problem.IMAGES_MISSING, name, f"{table} has no tar")
                     return EmptyShard(name, ("key",))
-                shard: Shard = TarShard(ParquetRows(table), tar, name, prefix, problems)
+                rows = ParquetRows(table)
+                if "key" not in rows.schema.names:
+                    problems.of_shard(Problem.KEY_MISSING, name, _lacks(rows, "key"))
+                    return JsonShard(tar, name, prefix, problems)
+                shard: Shard = TarShard(rows, tar, name, prefix, problems)
             else:
                 shard = ParquetShard(ParquetRows(table), name, prefix, problems)
         except _UNREADABLE as error:
@@ -154,8 +158,8 @@ class Img2datasetFolder(Source):
             return None
 
     def _some_keys(self, name: str) -> list[str]:
-        if name in self._tables:
-            rows = ParquetRows(self.folder / f"{name}.parquet")
+        rows = ParquetRows(self.folder / f"{name}.parquet") if name in self._tables else None
+        if rows is not None and "key" in rows.schema.names:
             for batch in rows.batches(["key"], 8):
                 keys = one_array(batch.column("key"))
                 if pa.types.is_integer(keys.type):
@@ -257,7 +261,12 @@ class ParquetShard(_TableShard):
     """Read rows and images from one parquet file."""
 
     def __init__(self, table: ParquetRows, name: str, prefix: str, problems: Problems) -> None:
-        self._column = next(field.name for field in table.schema if _is_image(field))
+        column = image_column(table.schema)
+        if "key" not in table.schema.names:
+            raise ValueError(_lacks(table, "key"))
+        if column is None:
+            raise ValueError(_lacks(table, "jpg"))
+        self._column = column
         self._group_starts = table.group_starts()
         self._held: tuple[int, pa.ChunkedArray] | None = None
         super().__init__(table, name, prefix, problems)
@@ -322,6 +331,11 @@ class JsonShard(Shard):
 def image_column(schema: pa.Schema) -> str | None:
     """Return which column of a table holds encoded images."""
     return next((field.name for field in schema if _is_image(field)), None)
+
+
+def _lacks(table: ParquetRows, name: str) -> str:
+    """Say that a table has no column of this name, and which ones it has."""
+    return f"{table.path} has no column {name}, but {', '.join(table.schema.names)}"
 
 
 def _is_image(field: pa.Field) -> bool:

@@ -21,6 +21,9 @@ class Problem(StrEnum):
     """It has metadata and no images: left out where those are asked for."""
     METADATA_MISSING = "metadata_missing"
     """It has images and no table of metadata: rows are taken from the tar."""
+    KEY_MISSING = "key_missing"
+    """Its table has no column `key`, which alone says whose image is whose: rows are taken from
+    the tar."""
     EMBEDDINGS_MISSING = "embeddings_missing"
     """It has metadata and not both kinds of embeddings: left out where those are asked for."""
     EMBEDDINGS_UNALIGNED = "embeddings_unaligned"
