@@ -21,10 +21,11 @@ from reports import report
 
 from webpairs.errors import ConfigError
 from webpairs.load.dataset import open_dataset
+from webpairs.load.plane import k_means
 from webpairs.progress import RunProgress
 from webpairs.report import samples as samples_module
 from webpairs.report.gather import gather
-from webpairs.report.map import draw_map, k_means
+from webpairs.report.map import draw_map
 from webpairs.report.options import ReportOptions
 from webpairs.report.page import page as make_page
 from webpairs.report.write import write_report

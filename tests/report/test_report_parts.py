@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webpairs.load.hosts import host_names
 from webpairs.report import names as names_module
 from webpairs.report.blocks import percent, whole_numbers
 from webpairs.report.examples import Example, Nearest, choose_rows
 from webpairs.report.names import NameCounts
-from webpairs.report.samples import BINS, crawl_names, host_names, new_tallies
+from webpairs.report.samples import BINS, crawl_names, new_tallies
 from webpairs.report.shown import web
 from webpairs.report.tally import Tally, growing_edges, octave_edges
 from webpairs.report.thresholds import other_thresholds, similarity_edges

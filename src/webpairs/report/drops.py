@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
 from webpairs.load.features import numbers, strings
+from webpairs.load.hosts import host_names
 from webpairs.load.source import Rows
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
-from webpairs.report.samples import SIMILARITY_EDGES, host_names
+from webpairs.report.samples import SIMILARITY_EDGES
 from webpairs.report.tally import Floats, Tally
 from webpairs.schema import UID
 from webpairs.shard import ShardFiles

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from webpairs.curate.placeholders import NUM_SHOWN, ImageTexts
 from webpairs.load.dataset import Dataset
 from webpairs.load.img2dataset import Img2datasetFolder
+from webpairs.load.plane import unit_rows
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Rows
 from webpairs.progress import RunProgress, StageTotal
@@ -175,11 +176,9 @@ def _embeddings(ds: Dataset, place: int, rows: Rows) -> tuple[Rows, npt.NDArray[
     pair = shard.embeddings(rows) if len(rows) else None
     if pair is None:
         return none
-    embeddings = pair[0].astype(np.float32)
+    embeddings, good = unit_rows(pair[0])
     shard.release(rows)
-    lengths = np.linalg.norm(embeddings, axis=1)
-    good = np.isfinite(lengths) & (lengths > 0)
-    return rows[good], embeddings[good] / lengths[good, None]
+    return rows[good], embeddings[good]
 
 
 def _placeholders(

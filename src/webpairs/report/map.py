@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from webpairs.load.plane import distances, k_means, num_clusters, plane_of
 from webpairs.report.examples import SEED, Example
 
 Floats = npt.NDArray[np.float32]
@@ -24,12 +25,8 @@ Floats = npt.NDArray[np.float32]
 NUM_POINTS: Final = 2_000
 LEAST_POINTS: Final = 20
 """Of fewer there is nothing to see."""
-MAX_CLUSTERS: Final = 10
-POINTS_A_CLUSTER: Final = 25
-"""As many at least, on average: fewer clusters where there are few points."""
 NUM_TYPICAL: Final = 3
 NUM_WORDS: Final = 4
-_MAX_ROUNDS: Final = 100
 _WORD: Final = re.compile(r"[^\W\d_]{3,30}")
 
 
@@ -96,9 +93,8 @@ def draw_map(parts: Sequence[Points], seed: int = SEED) -> Map | None:
     embeddings = np.concatenate([one.embeddings for one in parts]).astype(np.float32)
     captions = [example.text for example in examples]
     centred = embeddings - embeddings.mean(axis=0)
-    num_clusters = max(2, min(MAX_CLUSTERS, len(centred) // POINTS_A_CLUSTER))
-    labels, centres = k_means(centred, num_clusters, seed)
-    plane = _plane(centres, np.bincount(labels, minlength=len(centres)))
+    labels, centres = k_means(centred, num_clusters(len(centred)), seed)
+    plane = plane_of(centres, np.bincount(labels, minlength=len(centres)))
     points = centred @ plane.T
     order = np.argsort(-np.bincount(labels, minlength=len(centres)), kind="stable")
     labels = np.argsort(order)[labels]
@@ -109,7 +105,7 @@ def draw_map(parts: Sequence[Points], seed: int = SEED) -> Map | None:
         here = np.flatnonzero(labels == number)
         if not len(here):
             continue
-        nearest = here[np.argsort(_distances(centred[here], centre[None])[:, 0], kind="stable")]
+        nearest = here[np.argsort(distances(centred[here], centre[None])[:, 0], kind="stable")]
         typical: dict[str, Example] = {}
         for one in nearest.tolist():
             typical.setdefault(captions[one], examples[one])
@@ -120,50 +116,6 @@ def draw_map(parts: Sequence[Points], seed: int = SEED) -> Map | None:
     whole = float((centred**2).sum())
     spread = float((points**2).sum()) / whole if whole else 0.0
     return Map(points, labels, tuple(clusters), spread)
-
-
-def k_means(points: Floats, num_clusters: int, seed: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Part (n, d) points into clusters; return the cluster of each, and the centres (k, d).
-
-    Starts from k-means++ (Arthur and Vassilvitskii, 2007): centres are drawn far from each other.
-    There are fewer clusters when points coincide.
-    """
-    rng = np.random.default_rng(seed)
-    centres = points[[int(rng.integers(len(points)))]]
-    nearest = _distances(points, centres)[:, 0]
-    while len(centres) < num_clusters and nearest.sum() > 0:
-        chosen = int(rng.choice(len(points), p=nearest / nearest.sum()))
-        centres = np.concatenate((centres, points[[chosen]]))
-        nearest = np.minimum(nearest, _distances(points, points[[chosen]])[:, 0])
-    labels = _distances(points, centres).argmin(axis=1)
-    for _ in range(_MAX_ROUNDS):
-        sizes = np.bincount(labels, minlength=len(centres))
-        sums = np.zeros_like(centres)
-        np.add.at(sums, labels, points)
-        centres = np.where(sizes[:, None] > 0, sums / np.maximum(sizes, 1)[:, None], centres)
-        moved = _distances(points, centres).argmin(axis=1)
-        if np.array_equal(moved, labels):
-            break
-        labels = moved
-    return labels, centres
-
-
-def _distances(points: Floats, centres: Floats) -> npt.NDArray[np.float64]:
-    """Return squared distances (n, k)."""
-    squares = (points**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)
-    return np.maximum(squares - 2 * points @ centres.T, 0).astype(np.float64)
-
-
-def _plane(centres: Floats, sizes: npt.NDArray[np.int64]) -> Floats:
-    """Return two directions (2, d) of length 1 along which the centres differ most."""
-    weighted = centres * np.sqrt(sizes)[:, None].astype(np.float32)
-    directions = np.linalg.svd(weighted, full_matrices=False)[2][:2]
-    if len(directions) < 2:  # a single centre
-        directions = np.concatenate((directions, np.zeros_like(directions)))[:2]
-    # A direction has no sign of its own: its largest part is made positive.
-    largest = np.abs(directions).argmax(axis=1)
-    signs = np.sign(directions[np.arange(2), largest])
-    return directions * np.where(signs == 0, 1, signs)[:, None].astype(np.float32)
 
 
 def _telling_words(

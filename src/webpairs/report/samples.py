@@ -20,6 +20,7 @@ from webpairs.load.features import (
     raw_name,
     strings,
 )
+from webpairs.load.hosts import host_names
 from webpairs.load.source import Rows, Shard
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
@@ -44,7 +45,6 @@ _FURTHER: Final = (
     *("bytes", "copies", "crawl_date", "crawl_file", "sha256", "similarity_given", "tags"),
     "texts_per_image",
 )
-_HOST: Final = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?(?P<host>\[[^\]/?#]*\]|[^/?#:]+)"
 _CRAWL: Final = r"(?P<crawl>CC-MAIN-\d{4}-\d{2})/"
 """The crawl in the path of a file of Common Crawl."""
 _NAME: Final = (r"^.*/", r"(\.(gz|zst|warc|wat|parquet|csv|tsv|jsonl?|txt))+$")
@@ -257,12 +257,6 @@ def crawl_names(files: pa.Array) -> pa.Array:
     bare = pc.replace_substring_regex(names, pattern=_NUMBERS, replacement="")
     # A name that is nothing but numbers stays what it is.
     return pc.coalesce(crawls, pc.if_else(pc.equal(bare, ""), names, bare))
-
-
-def host_names(urls: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Return the host of each URL in lower case, null where there is none."""
-    found = pc.struct_field(pc.extract_regex(one_array(urls), pattern=_HOST), "host")
-    return pc.ascii_lower(found)
 
 
 def _text(row: pa.Table, name: str) -> str:

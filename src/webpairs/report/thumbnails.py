@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import numpy as np
 
 from webpairs.errors import DataError
 from webpairs.load.dataset import Dataset
-from webpairs.load.decode import decode_image
-
-SIDE_PX: Final = 144
-"""Twice what they are shown at, for fine screens."""
-_QUALITY: Final = 82
+from webpairs.load.thumbnail import thumbnail
 
 Where = tuple[int, int]
 """Number of the shard in the source, and row."""
@@ -41,17 +35,11 @@ def thumbnails(ds: Dataset, wanted: Iterable[Where]) -> Pictures:
             continue
         for row, image in zip(piece.rows.tolist(), piece.images or (), strict=True):
             try:
-                made[place, row] = _thumbnail(image)
+                made[place, row] = _data_uri(thumbnail(image))
             except DataError:
                 continue  # webpairs verify tells of it
     return made
 
 
-def _thumbnail(image: bytes) -> str:
-    from PIL import Image
-
-    picture = decode_image(image)
-    picture.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+def _data_uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
