@@ -29,7 +29,7 @@ def export_verb(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="tfds, tfds-array-record, huggingface, webdataset, laion or csv.",
+            help="tfds, tfds-array-record, huggingface, webdataset, laion, csv or embedding-atlas.",
             show_default=False,
         ),
     ],

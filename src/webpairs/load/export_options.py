@@ -15,6 +15,7 @@ FORMATS: Final = {
     "webdataset": "webpairs.load.webdataset",
     "laion": "webpairs.load.laion_export",
     "csv": "webpairs.load.csv_export",
+    "embedding-atlas": "webpairs.load.embedding_atlas",
 }
 """What can be written, and the module whose `exporter` does it."""
 CONFIGS: Final = ("images", "embeddings", "both")

@@ -12,12 +12,13 @@ writes `export_report.json` into the folder of each target. An exporter has thre
                                  stopped, so it has to be idempotent
 
 `write_shard` gets the samples of one shard in their order, a few at a time. It is a pure function
-of them: the same samples give the same bytes, whatever ran before and in which process; the
-exporter is made anew from the options there. Files are written by `webpairs.files.write_whole`
-(or `write_parquet`), the one that readers look at last. Their names may hold the number of
-shards, which is known; how many samples a shard has is known when it is written, since unreadable
-ones are left out: what needs it (counts, indexes, cards) is `finish`'s, from `reports`, or from
-`shard.facts`, a dict that `write_shard` may fill with JSON and `finish` finds in the report.
+of them and the target: the same samples give the same bytes, whatever ran before and in which
+process; the exporter is made anew from the options there. Files are written by
+`webpairs.files.write_whole` (or `write_parquet`), the one that readers look at last. Their names
+may hold the number of shards, which is known; how many samples a shard has is known when it is
+written, since unreadable ones are left out: what needs it (counts, indexes, cards) is `finish`'s,
+from `reports`, or from `shard.facts`, a dict that `write_shard` may fill with JSON and `finish`
+finds in the report.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Target:
     """Names and types of the columns of every batch, `key` the last: the driver fills it in."""
     embedding_size: int | None = None
     """The source's: the driver fills it in."""
+    prepared: Any = None
+    """What `targets` worked out of the whole dataset for `write_shard`, the same each time."""
 
 
 @dataclass(frozen=True, slots=True)
