@@ -289,7 +289,7 @@ def _statuses(datasets: Sequence[Gathered]) -> Bars | None:
         "HTTP status of the answers",
         count_heads("answers", datasets),
         tuple(bars),
-        note="Dark: became samples; faint: dropped, for whatever reason.",
+        note="Full colour: became samples; faint: dropped, for whatever reason.",
     )
 
 

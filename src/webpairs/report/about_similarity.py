@@ -121,7 +121,7 @@ def _thresholds(datasets: Sequence[Gathered]) -> Bars | None:
         "What other thresholds would keep",
         count_heads("pairs", datasets),
         tuple(bars),
-        note="Dark: samples that are there; a stricter threshold is the expression "
+        note="Full colour: samples that are there; a stricter threshold is the expression "
         "similarity >= X for where." + (_DROPPED if any(one.total for one in dropped) else ""),
         wide=True,
     )
