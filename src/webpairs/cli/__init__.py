@@ -1,6 +1,6 @@
 """The `webpairs` command."""
 
-from webpairs.cli import build, load, report, search
+from webpairs.cli import build, load, report, search, serve
 from webpairs.cli.app import app, run
 
-__all__ = ["app", "build", "load", "report", "run", "search"]
+__all__ = ["app", "build", "load", "report", "run", "search", "serve"]

@@ -1,0 +1,92 @@
+"""Name the verb that serves datasets; no logic lives here."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from webpairs.cli.app import app
+
+
+@app.command("serve")
+def serve_verb(
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="DIR...",
+            help="Indexed run folders, or embedding folders of LAION or clip-retrieval.",
+            show_default=False,
+        ),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(
+            "--host",
+            metavar="ADDRESS",
+            help="Where to listen; 0.0.0.0 lets others on the network in, who may see all of it.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0: any that is free.")] = 1234,
+    allow_image_url: Annotated[
+        bool,
+        typer.Option(
+            "--allow-image-url",
+            help="Fetch images by URL for whoever asks; on where only this machine can ask.",
+        ),
+    ] = False,
+    allow_network: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-network",
+            metavar="CIDR",
+            help="A network that is not public from which such images may be fetched; may be "
+            "repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    replay_url: Annotated[
+        str | None,
+        typer.Option(
+            "--replay-url",
+            metavar="URL",
+            help="Where an archive replays captures, e.g. "
+            "https://web.archive.org/web/{timestamp}/{url}: samples link there.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The model that made the embeddings. (default: what the dataset says)",
+            show_default=False,
+        ),
+    ] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index",
+            metavar="FOLDER",
+            help="Folder of the index. (default: index in a run folder)",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Open a page to search datasets, with an API that clip-retrieval's clients can use."""
+    from webpairs.console_serve import print_served
+    from webpairs.serve.options import ServeOptions
+    from webpairs.serve.server import serve
+
+    options = ServeOptions(
+        sources=tuple(folders),
+        host=host,
+        port=port,
+        allow_image_url=allow_image_url,
+        allow_network=tuple(allow_network or ()),
+        replay_url=replay_url,
+        model=model,
+        index=index,
+    )
+    serve(options, lambda address, served: print_served(options, address, served))

@@ -1,0 +1,186 @@
+"""Hold the datasets that are served, each with its index, and the models, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from webpairs.errors import ConfigError
+from webpairs.load.features import TABULAR, raw_name
+from webpairs.load.run_folder import RunFolder
+from webpairs.load.source import Rows, take
+from webpairs.manifest import read_manifest
+from webpairs.search.index_file import model_of
+from webpairs.search.model import NoModel, load_model_of
+from webpairs.search.searcher import Searcher
+from webpairs.search.vectors import Vectors
+from webpairs.serve.encoder import Encoder
+from webpairs.serve.metrics import Metrics
+from webpairs.serve.options import ServeOptions
+from webpairs.serve.refusal import UNKNOWN, Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Hold one dataset that is served."""
+
+    name: str
+    searcher: Searcher
+    encoder: Encoder | None
+    no_model: str | None
+    """Why there is no encoder."""
+
+    def need_encoder(self) -> Encoder:
+        """Return the encoder; raise NoModel where there is none."""
+        if self.encoder is None:
+            raise NoModel(self.no_model or "")
+        return self.encoder
+
+    @property
+    def vectors(self) -> Vectors:
+        """Return embeddings of one of the kinds that are indexed."""
+        return next(iter(self.searcher.indexes.values())).vectors
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Return every column of the dataset's own."""
+        return self.searcher.dataset.source.column_names
+
+    @property
+    def has_images(self) -> bool:
+        """Say whether the dataset holds images."""
+        return self.searcher.dataset.source.has_images
+
+    @property
+    def has_tags(self) -> bool:
+        """Say whether samples are tagged at all."""
+        return raw_name("nsfw", self.columns) is not None
+
+    def row_of(self, key: str) -> int:
+        """Return a sample's number; Refusal where there is none."""
+        try:
+            return self.searcher.row_of(key)
+        except ConfigError as error:
+            raise Refusal(UNKNOWN, str(error)) from error
+
+    def table_of(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:
+        """Return columns of `rows`, None: of all, of at most the first `most` in shard order."""
+        dataset, offsets = self.searcher.dataset, self.vectors.offsets
+        tables: list[pa.Table] = []
+        left = most
+        for place in range(len(offsets) - 1):
+            start, end = int(offsets[place]), int(offsets[place + 1])
+            here = np.arange(end - start)
+            if rows is not None:
+                here = np.sort(rows[(rows >= start) & (rows < end)]) - start
+            if not len(here) or left <= 0:
+                continue
+            table = dataset.shard(place).table(names, label_names=True)
+            tables.append(take(table, here[here < table.num_rows][:left]))
+            left -= tables[-1].num_rows
+        if not tables:
+            return pa.table({name: pa.array([], pa.string()) for name in names})
+        return pa.concat_tables(tables, promote_options="permissive")
+
+    def about(self) -> dict[str, Any]:
+        """Return what a client has to know of it."""
+        searcher = self.searcher
+        columns = dict.fromkeys((*TABULAR, *self.columns))
+        return {
+            "name": self.name,
+            "samples": self.vectors.num_rows,
+            "kinds": list(searcher.indexes),
+            "recall": {kind: index.recall for kind, index in searcher.indexes.items()},
+            "model": {
+                "spec": None if self.encoder is None else self.encoder.model.spec,
+                "available": self.encoder is not None,
+                "reason": self.no_model,
+            },
+            "has_images": self.has_images,
+            "has_similarity": raw_name("similarity", self.columns) is not None,
+            "columns": list(columns),
+            "threshold": self.threshold,
+        }
+
+    @property
+    def threshold(self) -> float | None:
+        """Return the least similarity of image and caption that was kept; None: nobody says."""
+        source = self.searcher.dataset.source
+        if not isinstance(source, RunFolder):
+            return None
+        manifest = read_manifest(source.folder) or {}
+        threshold = (manifest.get("model") or {}).get("threshold")
+        return None if threshold is None else float(threshold)
+
+
+class Collection:
+    """Hold all of them, in the order of the command line."""
+
+    def __init__(self, options: ServeOptions, metrics: Metrics) -> None:
+        """Open them; raises ConfigError for what is no dataset, or has no index that fits."""
+        self._metrics = metrics
+        self._encoders: list[Encoder] = []
+        searchers = [Searcher.open(one, index=options.index) for one in options.sources]
+        names = _names([one.dataset.source.folder for one in searchers])
+        self._served = {
+            name: self._serve(name, searcher, options.model)
+            for name, searcher in zip(names, searchers, strict=True)
+        }
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(self._served.values())
+
+    def get(self, name: str | None) -> Served:
+        """Return a dataset by its name, the first for None; Refusal where there is none."""
+        if name is None:
+            return next(iter(self._served.values()))
+        if name not in self._served:
+            raise Refusal(
+                UNKNOWN, f"no dataset {name!r}: there is {', '.join(map(repr, self._served))}"
+            )
+        return self._served[name]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all."""
+        return tuple(self._served)
+
+    def _serve(self, name: str, searcher: Searcher, spec: str | None) -> Served:
+        source = searcher.dataset.source
+        dim = next(iter(searcher.indexes.values())).vectors.dim
+        known = model_of(source)
+        for encoder in self._encoders:
+            model = encoder.model
+            same = (
+                model.weights_sha256 == known["weights_sha256"]
+                if known is not None
+                else model.spec == spec
+            )
+            if same and model.dim == dim:
+                return Served(name, searcher, encoder, None)
+        try:
+            encoder = Encoder(load_model_of(source, dim, spec), self._metrics)
+        except NoModel as error:
+            return Served(name, searcher, None, str(error))
+        self._encoders.append(encoder)
+        return Served(name, searcher, encoder, None)
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return a name for each folder, its own where no other has it."""
+    names: list[str] = []
+    for folder in folders:
+        name = folder.resolve().name.replace("/", "") or "dataset"
+        number, unique = 2, name
+        while unique in names:
+            unique, number = f"{name}-{number}", number + 1
+        names.append(unique)
+    if len(set(map(Path.resolve, folders))) < len(folders):
+        raise ConfigError("the same DIR is there twice: name each dataset once")
+    return names

@@ -1,0 +1,165 @@
+"""Answer searches: by terms, or without any in the dataset's order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+
+from webpairs.load.source import Rows
+from webpairs.search.model import NoModel
+from webpairs.search.options import MAX_K
+from webpairs.search.query import Term, combine
+from webpairs.search.searcher import Hit
+from webpairs.search.vectors import Floats, Kind
+from webpairs.serve.collection import Served
+from webpairs.serve.refusal import UNUSABLE, Refusal
+from webpairs.serve.requests import SearchRequest, TermRequest, write_embedding
+from webpairs.serve.state import State
+from webpairs.serve.terms import make_terms
+
+WHERE_LIMIT_S: Final = 20.0
+"""An expression that takes longer is stopped."""
+
+
+async def find(state: State, served: Served, request: SearchRequest) -> dict[str, Any]:
+    """Return the reply to a search.
+
+    Texts are looked for in captions where there is no model. Raises Refusal and ConfigError for
+    what cannot be searched for.
+    """
+    end = request.offset + request.k
+    if end > MAX_K:
+        raise Refusal(UNUSABLE, f"offset and k make {end:,}: results go up to {MAX_K:,}")
+    start = time.perf_counter()
+    kind = served.searcher.index(request.kind).vectors.kind
+    note: str | None = None
+    terms: list[Term] = []
+    try:
+        terms = await make_terms(state, served, request.terms, kind)
+    except NoModel as error:
+        if any(one.text is None for one in request.terms):
+            raise
+        note = f"no model, so captions were searched for the words: {error}"
+    embedded = time.perf_counter()
+    with state.metrics.time("full_knn_request_time"):
+        if note is not None:
+            page = await state.work(lambda: _by_words(served, request))
+        elif terms:
+            page = await state.work(lambda: _by_terms(served, request, terms, kind))
+        else:
+            page = await state.work(lambda: _in_order(served, request))
+    return {
+        "hits": page.hits,
+        "more": page.more and end < MAX_K,
+        "terms": [described(one, term) for one, term in zip(request.terms, terms, strict=False)],
+        "note": note,
+        "seconds": {
+            "embed": round(embedded - start, 4),
+            "search": round(time.perf_counter() - embedded, 4),
+        },
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """Hold the results from `offset` on, and whether more follow."""
+
+    hits: list[dict[str, Any]]
+    more: bool
+
+
+def shown(served: Served, hit: Hit) -> dict[str, Any]:
+    """Return a hit for programs, with where its picture is and what was folded under it, by key."""
+    folded = served.searcher.hits(np.array(hit.folded, np.int64), None, ()) if hit.folded else ()
+    return {
+        **hit.as_json(),
+        "folded": [one.key for one in folded],
+        "nsfw": hit.columns.get("nsfw"),
+        "image": picture_path(served, hit.key) if served.has_images else None,
+    }
+
+
+def picture_path(served: Served, key: str) -> str:
+    """Return where a sample's picture is."""
+    return f"/api/{quote(served.name, safe='')}/images/{quote(key, safe='')}"
+
+
+def described(asked: TermRequest, term: Term) -> dict[str, Any]:
+    """Return a term for programs, with its embedding, so that it need not be sent again."""
+    kind = "embedding"
+    if asked.text is not None:
+        kind = "text"
+    elif asked.key is not None:
+        kind = "sample"
+    elif asked.image is not None or asked.image_url is not None:
+        kind = "image"
+    return {
+        "kind": kind,
+        "text": asked.text,
+        "key": asked.key,
+        "weight": term.weight,
+        "embedding": write_embedding(term.vector),
+    }
+
+
+def rows_where(served: Served, where: str | None) -> Rows | None:
+    """Return the rows that an expression chooses; None: all."""
+    return None if where is None else served.searcher.rows_where(where, WHERE_LIMIT_S)
+
+
+def nearest_rows(
+    state: State,
+    served: Served,
+    terms: Sequence[Term],
+    kind: Kind,
+    num: int,
+    where: str | None = None,
+) -> tuple[Rows, Floats]:
+    """Return the rows that are nearest to terms, best first, and their similarities."""
+    query = combine(terms)
+    among = rows_where(served, where)
+    with state.metrics.time("knn_index_time"):
+        found = served.searcher.index(kind).search(
+            query.vector[None], min(num, MAX_K), of=query.kind, among=among
+        )
+    there = found.rows[0] >= 0
+    return found.rows[0][there], found.similarities[0][there]
+
+
+def _by_terms(served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind) -> _Page:
+    rows_where(served, request.where)  # remembered for the search, which has no limit of its own
+    hits = served.searcher.search(
+        combine(terms),
+        request.k + 1,  # one more says whether more follow
+        offset=request.offset,
+        kind=kind,
+        where=request.where,
+        unique=request.unique,
+    )
+    return _page(served, hits, request.k)
+
+
+def _by_words(served: Served, request: SearchRequest) -> _Page:
+    rows_where(served, request.where)
+    texts = [one.text or "" for one in request.terms if one.weight > 0]
+    without = [one.text or "" for one in request.terms if one.weight <= 0]
+    num = request.offset + request.k + 1
+    hits = served.searcher.search_captions(texts, without, num, where=request.where)
+    return _page(served, hits[request.offset :], request.k)
+
+
+def _in_order(served: Served, request: SearchRequest) -> _Page:
+    rows = rows_where(served, request.where)
+    if rows is None:
+        rows = np.arange(served.vectors.num_rows)
+    chosen = rows[request.offset : request.offset + request.k + 1]
+    return _page(served, served.searcher.hits(chosen, None), request.k)
+
+
+def _page(served: Served, hits: Sequence[Hit], k: int) -> _Page:
+    return _Page([shown(served, hit) for hit in hits[:k]], len(hits) > k)

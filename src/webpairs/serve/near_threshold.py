@@ -1,0 +1,82 @@
+"""Find the samples and the drops that are nearest to the threshold, on both sides of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from webpairs.errors import Drop
+from webpairs.load.features import numbers
+from webpairs.load.run_folder import RunFolder
+from webpairs.report.examples import Example, Nearest
+from webpairs.serve.collection import Served
+from webpairs.serve.find import shown
+from webpairs.shard import ShardFiles
+
+pc: Any = pyarrow.compute  # its functions are made at run time
+
+MAX_SHARDS: Final = 200
+"""Of a run folder the first shards are looked at: each is a sample of the whole at random."""
+_DROPS: Final = ("uid", "url", "text", "similarity", "page_url")
+
+
+def near_threshold(served: Served, num: int) -> dict[str, Any]:
+    """Return up to `num` samples just above and drops just below the threshold, nearest first.
+
+    What was dropped has texts only: its picture is not kept. Files that cannot be read count as
+    empty. A candidate that was tried again may have been kept since.
+    """
+    kept, dropped = Nearest(above=True, num=num), Nearest(above=False, num=num)
+    dataset, offsets = served.searcher.dataset, served.vectors.offsets
+    for place in range(min(len(offsets) - 1, MAX_SHARDS)):
+        table = dataset.shard(place).table(["similarity"])
+        values = numbers(table.column("similarity"), table.num_rows)
+        values[values < -1] = np.nan  # stands for none
+        kept.add(values, place, np.arange(len(values)), _example(values, place))
+    rows = [int(offsets[one.place]) + one.row for one in kept.found]
+    hits = served.searcher.hits(np.array(rows, np.int64), None) if rows else []
+    return {
+        "threshold": served.threshold,
+        "kept": [shown(served, hit) for hit in hits],
+        "dropped": _dropped(served, dropped),
+    }
+
+
+def _dropped(served: Served, nearest: Nearest) -> list[dict[str, Any]]:
+    source = served.searcher.dataset.source
+    if not isinstance(source, RunFolder):
+        return []
+    for place, name in enumerate(source.names[:MAX_SHARDS]):
+        path = ShardFiles.of(source.folder, name).drops
+        try:
+            table = pq.read_table(path, columns=["reason", "similarity"])
+        except (OSError, pa.ArrowException):
+            continue
+        rows = np.flatnonzero(pc.equal(table.column("reason"), str(Drop.SIMILARITY)).to_numpy())
+        values = numbers(table.column("similarity"), table.num_rows)[rows]
+        nearest.add(values, place, rows, _example(values, place, rows))
+    return [_drop(source, one) for one in nearest.found]
+
+
+def _drop(source: RunFolder, one: Example) -> dict[str, Any]:
+    path = ShardFiles.of(source.folder, source.names[one.place]).drops
+    row = pq.read_table(path, columns=list(_DROPS)).slice(one.row, 1).to_pylist()[0]
+    return {
+        "uid": row["uid"].hex(),
+        "url": row["url"],
+        "caption": row["text"],
+        "similarity": row["similarity"],
+        "page_url": row["page_url"],
+    }
+
+
+def _example(values: Any, place: int, rows: Any = None) -> Any:
+    def example(number: int) -> Example:
+        row = number if rows is None else int(rows[number])
+        return Example(place, row, float(values[number]))
+
+    return example

@@ -1,0 +1,85 @@
+"""What a user may ask of `serve`, checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+import string
+from dataclasses import dataclass
+from typing import Final
+
+from webpairs.errors import ConfigError
+from webpairs.obtain.guard import Guard
+
+HOST: Final = "127.0.0.1"
+PORT: Final = 1234
+"""clip-retrieval's."""
+REPLAY_FIELDS: Final = ("timestamp", "url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeOptions:
+    """Hold what `webpairs serve` was asked for.
+
+    Raises ConfigError naming the value, the limit and the fix.
+    """
+
+    sources: tuple[str, ...]
+    """Folders of datasets."""
+    host: str = HOST
+    port: int = PORT
+    """0: one that is free."""
+    allow_image_url: bool = False
+    """Whether URLs of images are fetched although others than this machine may ask for it."""
+    allow_network: tuple[str, ...] = ()
+    """CIDRs that may be reached for it although they are not public."""
+    replay_url: str | None = None
+    """Where an archive replays captures, with `{timestamp}` (14 digits) and `{url}`."""
+    model: str | None = None
+    """The model that made the embeddings, where datasets do not say so."""
+    index: str | None = None
+    """Folder of the index of a single dataset that webpairs does not write into."""
+
+    def __post_init__(self) -> None:
+        if not self.sources or not all(self.sources):
+            raise ConfigError("DIR is empty: name a folder that holds a dataset")
+        if self.index is not None and len(self.sources) > 1:
+            raise ConfigError(
+                f"--index {self.index} is of one dataset, and {len(self.sources)} are to be "
+                "served: serve that one alone"
+            )
+        if not 0 <= self.port <= 65_535:
+            raise ConfigError(f"--port {self.port} is out of range: use 0 (any) to 65535")
+        Guard(self.allow_network)
+        if self.replay_url is not None:
+            _check_replay(self.replay_url)
+
+    @property
+    def is_local(self) -> bool:
+        """Say whether only this machine can ask."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def fetches_images(self) -> bool:
+        """Say whether images are fetched by their URL."""
+        return self.is_local or self.allow_image_url
+
+
+def _check_replay(template: str) -> None:
+    try:
+        names = [name for _, name, *_ in string.Formatter().parse(template) if name is not None]
+    except ValueError:
+        names = [""]
+    if (
+        not template.startswith(("http://", "https://"))
+        or "url" not in names
+        or not set(names) <= set(REPLAY_FIELDS)
+    ):
+        raise ConfigError(
+            f"--replay-url {template!r} is none: use a URL with {{url}} and, before it, "
+            "{timestamp}, such as https://web.archive.org/web/{timestamp}/{url}"
+        )

@@ -1,0 +1,125 @@
+"""Draw the page: the same search as the API's, as HTML, so that it works without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from webpairs import __version__
+from webpairs.errors import ConfigError
+from webpairs.search.page import visible
+from webpairs.serve.api import datasets, detail
+from webpairs.serve.facets import count_facets
+from webpairs.serve.find import find
+from webpairs.serve.refusal import UNKNOWN, Refusal
+from webpairs.serve.requests import SearchRequest, from_query
+from webpairs.serve.state import state_of
+
+FOLDER: Final = Path(__file__).parent / "page"
+_TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
+FILES: Final = {
+    path.name: _TYPES[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES
+}
+_LISTS: Final = ("q", "not", "like", "unlike")
+_ASKS: Final = (*_LISTS, "e", "image_url", "where")
+
+
+async def answer_page(request: Request) -> Response:
+    """Return the page, with what its query asks for."""
+    state = state_of(request)
+    shown: dict[str, Any] = {"result": None, "facets": None, "error": None}
+    status = 200
+    try:
+        served = state.collection.get(request.query_params.get("index") or None)
+    except Refusal as error:
+        served = state.collection.get(None)
+        return _page(request, served.name, {**shown, "error": error.message}, error.status)
+    try:
+        asked = from_query(request.query_params)
+        shown["facets"] = await count_facets(state, served, asked)
+        shown["result"] = await find(state, served, asked)
+        shown |= _turns(request, asked, shown["result"]["more"])
+    except Refusal as error:
+        shown["error"], status = error.message, error.status
+    except ConfigError as error:
+        shown["error"], status = str(error), 422
+    return _page(request, served.name, shown, status)
+
+
+async def answer_sample(request: Request) -> Response:
+    """Return a page of one sample."""
+    name = request.path_params["dataset"]
+    try:
+        row = await detail(request, request.path_params["key"])
+    except Refusal as error:
+        first = state_of(request).collection.get(None).name
+        known = name if name in state_of(request).collection.names else first
+        return _page(request, known, {"error": error.message}, error.status)
+    return _page(request, name, {"detail": row})
+
+
+async def answer_file(request: Request) -> Response:
+    """Return the page's stylesheet or its script."""
+    name = request.path_params["name"]
+    if name not in FILES:
+        raise Refusal(UNKNOWN, f"no file {name!r}: there are {', '.join(FILES)}")
+    headers = {"cache-control": "no-cache"}
+    return Response((FOLDER / name).read_bytes(), headers=headers, media_type=FILES[name])
+
+
+def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 200) -> Response:
+    known = datasets(request)
+    query = request.query_params
+    context: dict[str, Any] = {
+        "datasets": known,
+        "dataset": next(one for one in known if one["name"] == name),
+        "query": {
+            **{one: [text for text in query.getlist(one) if text.strip()] for one in _LISTS},
+            **{one: query.get(one, "") for one in ("e", "in", "where", "k", "offset")},
+            "unique": query.get("unique", "") not in ("", "0", "false"),
+            "safe": query.get("safe", "") != "0",
+            "asks": any(query.get(one, "").strip() for one in _ASKS),
+        },
+        "result": None,
+        "facets": None,
+        "detail": None,
+        "error": None,
+        "next_url": None,
+        "previous_url": None,
+        "version": __version__,
+        **shown,
+    }
+    return Response(_template().render(context), status, media_type="text/html")
+
+
+def _turns(request: Request, asked: SearchRequest, more: bool) -> dict[str, str | None]:
+    """Return where the next and the previous results are."""
+    pairs = [pair for pair in request.query_params.multi_items() if pair[0] != "offset"]
+
+    def at(offset: int) -> str:
+        return "/?" + urlencode([*pairs, *([("offset", offset)] if offset else [])])
+
+    return {
+        "next_url": at(asked.offset + asked.k) if more else None,
+        "previous_url": at(max(0, asked.offset - asked.k)) if asked.offset else None,
+    }
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["visible"] = visible
+    return environment.get_template("page.html")

@@ -1,0 +1,45 @@
+"""Hold what the answers share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+from starlette.requests import Request
+
+from webpairs.serve.collection import Collection, Served
+from webpairs.serve.image_url import ImageFetcher
+from webpairs.serve.metrics import Metrics
+from webpairs.serve.options import ServeOptions
+
+THREADS: Final = 8
+"""More than cores: some wait for the disk. Those beyond wait for their turn."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Hold the datasets, the counters, and the threads that work for the loop."""
+
+    options: ServeOptions
+    metrics: Metrics
+    collection: Collection
+    images: ImageFetcher
+    _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+
+    async def work(self, function: Callable[[], T]) -> T:
+        """Return what a function returns, which a thread runs."""
+        return await to_thread.run_sync(function, limiter=self._threads)
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the server that a request came to."""
+    return request.app.state.webpairs
+
+
+def served_of(request: Request) -> Served:
+    """Return the dataset that a request's path names; Refusal where there is none."""
+    return state_of(request).collection.get(request.path_params["dataset"])
