@@ -45,6 +45,12 @@ class Truth:
             [np.load(folder / f"text_emb_{name}.npy") for name in shards]
         ).astype(np.float32)
 
+    def unlike_others(self) -> int:
+        """Return the row whose picture is least like any other's: small webs show some twice."""
+        near = self.images @ self.images.T
+        np.fill_diagonal(near, -1)
+        return int(near.max(axis=1).argmin())
+
     def nearest(self, query: Any, vectors: Any, k: int) -> tuple[list[int], Any]:
         similarities = vectors @ (query / np.linalg.norm(query))
         order = np.argsort(-similarities, kind="stable")[:k]
@@ -91,18 +97,24 @@ def test_modality_text_searches_captions(client: TestClient, truth: Truth) -> No
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/jpeg;base64,"])
-def test_image_finds_itself(client: TestClient, indexed_run: Path, prefix: str) -> None:
+def test_image_finds_what_numpy_finds(
+    client: TestClient, indexed_run: Path, truth: Truth, prefix: str
+) -> None:
     sample = webpairs.open(indexed_run).sample(3, decode=None)
-    image = prefix + base64.b64encode(sample["image"]).decode()
-    best = ask(client, image=image).json()[0]
-    assert best["id"] == 3
-    assert best["similarity"] > 0.98
+    model = load_model("tiny")
+    with Image.open(io.BytesIO(sample["image"])) as image:
+        query = model.embed_images(model.preprocess(image.convert("RGB"))[None])[0]
+    results = ask(client, image=prefix + base64.b64encode(sample["image"]).decode()).json()
+    _, similarities = truth.nearest(query, truth.images, 5)
+    np.testing.assert_allclose([one["similarity"] for one in results], similarities, atol=2e-3)
+    assert similarities[0] > 0.9
 
 
 def test_embedding_length_does_not_matter_unless_asked(client: TestClient, truth: Truth) -> None:
-    query = (10 * truth.images[4]).tolist()
+    row = truth.unlike_others()
+    query = (10 * truth.images[row]).tolist()
     best = ask(client, embedding_input=query).json()[0]
-    assert best["id"] == 4
+    assert best["id"] == row
     assert best["similarity"] == pytest.approx(1, abs=1e-2)
     old = ask(client, embedding_input=query, normalize=False).json()[0]
     assert old["similarity"] == pytest.approx(10, abs=0.1)
@@ -111,13 +123,13 @@ def test_embedding_length_does_not_matter_unless_asked(client: TestClient, truth
 def test_text_comes_before_image_and_empty_counts_as_absent(
     client: TestClient, truth: Truth
 ) -> None:
-    embedding = truth.images[0].tolist()
+    embedding = truth.images[truth.unlike_others()].tolist()
     by_text = ask(
         client, text="a red circle", embedding_input=embedding, image="not base64 !"
     ).json()
     assert by_text == ask(client, text="a red circle").json()
     by_embedding = ask(client, text="", image=None, image_url="", embedding_input=embedding).json()
-    assert by_embedding[0]["id"] == 0
+    assert by_embedding[0]["id"] == truth.unlike_others()
 
 
 def test_deduplicated_reply_is_what_connected_components_leave(
@@ -143,7 +155,7 @@ def test_clients_defaults_are_answered(client: TestClient, truth: Truth) -> None
         text=None,
         image=None,
         image_url=None,
-        embedding_input=truth.images[2].tolist(),
+        embedding_input=truth.images[truth.unlike_others()].tolist(),
         num_images=40,
         num_result_ids=40,
         use_mclip=False,
@@ -155,7 +167,7 @@ def test_clients_defaults_are_answered(client: TestClient, truth: Truth) -> None
         more="ignored",
     )
     assert reply.status_code == 200
-    assert reply.json()[0]["id"] == 2
+    assert reply.json()[0]["id"] == truth.unlike_others()
     assert "aesthetic_score" in reply.headers["warning"]
 
 
@@ -195,7 +207,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "k too large": ({"text": "x", "num_result_ids": 10_001}, 422, "10,000"),
     "k none": ({"text": "x", "num_result_ids": 0}, 422, "num_result_ids 0"),
     "k below none": ({"text": "x", "num_images": -1}, 422, "num_images -1"),
-    "k huge": ({"text": "x", "num_images": 10**30}, 422, ""),
+    "k huge": ({"text": "x", "num_images": 2**63}, 422, ""),
     "multilingual": ({"text": "x", "use_mclip": True}, 422, "multilingual"),
     "text too long": ({"text": "x" * 2_001}, 422, "2000"),
     "not base64": ({"image": "***"}, 400, "base64"),
@@ -226,7 +238,7 @@ def test_bad_requests_are_told_why(client: TestClient, name: str) -> None:
         (b"null", 422),
         (b'{"text": "x"}', 422),
         (b'{"text": "x", "modality": "image", "num_images": NaN}', 400),
-        (b"[" * 100_000, 400),
+        (b"[" * 100_000, 422),
     ],
 )
 def test_broken_json_is_told(client: TestClient, body: bytes, status: int) -> None:

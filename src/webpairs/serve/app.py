@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -25,52 +25,50 @@ from webpairs.serve.pictures import answer_image
 from webpairs.serve.refusal import Refusal, answer_refusal
 from webpairs.serve.state import State
 
-_ONCE: Final = ["GET"]
+Answer = Callable[[Request], Awaitable[Response]]
+_GET: Final = ["GET"]
 _BOTH: Final = ["GET", "POST"]
 
 
-async def answer_preflight(request: Request) -> Response:
-    """Let a browser's page from elsewhere send JSON to clip-retrieval's paths."""
-    return Response(
-        status_code=204,
-        headers={
-            "access-control-allow-methods": "GET, POST, OPTIONS",
-            "access-control-allow-headers": "content-type",
-            "access-control-max-age": "86400",
-        },
-    )
+def _shared(path: str, method: str, answer: Answer) -> Route:
+    """Return a route of clip-retrieval's: a browser's page from elsewhere may ask for it."""
+
+    async def answer_or_allow(request: Request) -> Response:
+        if request.method != "OPTIONS":
+            return await answer(request)
+        return Response(
+            status_code=204,
+            headers={
+                "access-control-allow-methods": f"{method}, OPTIONS",
+                "access-control-allow-headers": "content-type",
+                "access-control-max-age": "86400",
+            },
+        )
+
+    return Route(path, answer_or_allow, methods=[method, "OPTIONS"])
 
 
-_ROUTES: Final = [
-    Route("/", page.answer_page, methods=_ONCE),
-    Route("/sample/{dataset}/{key}", page.answer_sample, methods=_ONCE),
-    Route("/static/{name}", page.answer_file, methods=_ONCE),
-    Route("/api/datasets", api.answer_datasets, methods=_ONCE),
+ROUTES: Final = [
+    Route("/", page.answer_page, methods=_GET),
+    Route("/sample/{dataset}/{key}", page.answer_sample, methods=_GET),
+    Route("/static/{name}", page.answer_file, methods=_GET),
+    Route("/api/datasets", api.answer_datasets, methods=_GET),
     Route("/api/{dataset}/search", api.answer_search, methods=_BOTH),
     Route("/api/{dataset}/facets", api.answer_facets, methods=_BOTH),
-    Route("/api/{dataset}/random", api.answer_random, methods=_ONCE),
-    Route("/api/{dataset}/near-threshold", api.answer_near_threshold, methods=_ONCE),
-    Route("/api/{dataset}/rows", api.answer_rows, methods=_ONCE),
-    Route("/api/{dataset}/rows/{key}", api.answer_row, methods=_ONCE),
-    Route("/api/{dataset}/images/{key}", answer_image, methods=_ONCE),
+    Route("/api/{dataset}/random", api.answer_random, methods=_GET),
+    Route("/api/{dataset}/near-threshold", api.answer_near_threshold, methods=_GET),
+    Route("/api/{dataset}/rows", api.answer_rows, methods=_GET),
+    Route("/api/{dataset}/rows/{key}", api.answer_row, methods=_GET),
+    Route("/api/{dataset}/images/{key}", answer_image, methods=_GET),
     Route("/api/{dataset}/export", api.answer_export, methods=["POST"]),
-    Route("/health", api.answer_health, methods=_ONCE),
-    Route("/openapi.json", answer_openapi, methods=_ONCE),
-    Route("/metrics", knn_api.answer_metrics, methods=_ONCE),
-    *(
-        Route(path, answer, methods=[method])
-        for path, answer, method in (
-            ("/indices-list", knn_api.answer_indices, "GET"),
-            ("/knn-service", knn_api.answer_knn, "POST"),
-            ("/metadata", knn_api.answer_metadata, "POST"),
-            ("/metrics-summary", knn_api.answer_summary, "GET"),
-            ("/config.json", knn_api.answer_config, "GET"),
-        )
-    ),
-    *(
-        Route(path, answer_preflight, methods=["OPTIONS"])
-        for path in ("/indices-list", "/knn-service", "/metadata")
-    ),
+    Route("/health", api.answer_health, methods=_GET),
+    Route("/openapi.json", answer_openapi, methods=_GET),
+    Route("/metrics", knn_api.answer_metrics, methods=_GET),
+    _shared("/indices-list", "GET", knn_api.answer_indices),
+    _shared("/knn-service", "POST", knn_api.answer_knn),
+    _shared("/metadata", "POST", knn_api.answer_metadata),
+    _shared("/metrics-summary", "GET", knn_api.answer_summary),
+    _shared("/config.json", "GET", knn_api.answer_config),
 ]
 
 
@@ -90,7 +88,7 @@ def make_app(options: ServeOptions, collection: Collection, metrics: Metrics) ->
         (Refusal, ConfigError, HTTPException, Exception), answer_refusal
     )
     return Starlette(
-        routes=_ROUTES,
+        routes=ROUTES,
         middleware=[Middleware(Gate, metrics=metrics)],
         exception_handlers=handlers,
         lifespan=lifespan,

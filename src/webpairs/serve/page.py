@@ -66,10 +66,10 @@ async def answer_sample(request: Request) -> Response:
 
 
 async def answer_file(request: Request) -> Response:
-    """Return the page's stylesheet or its script."""
+    """Return the page's stylesheet or a script of it."""
     name = request.path_params["name"]
     if name not in FILES:
-        raise Refusal(UNKNOWN, f"no file {name!r}: there are {', '.join(FILES)}")
+        raise Refusal(UNKNOWN, f"no file {name!r}: there are {', '.join(sorted(FILES))}")
     headers = {"cache-control": "no-cache"}
     return Response((FOLDER / name).read_bytes(), headers=headers, media_type=FILES[name])
 
