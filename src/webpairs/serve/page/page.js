@@ -1,0 +1,267 @@
+// The page: what is looked at is in its address; each change of it searches, and back goes back.
+
+import { read, request, write } from "./address.js";
+import { Refused, ask } from "./ask.js";
+import { openDetail } from "./detail.js";
+import { openExclude } from "./exclude.js";
+import { keepThumb, openField } from "./field.js";
+import { openFilters } from "./filters.js";
+import { currentCard, openKeys } from "./keys.js";
+import { nothing, openResults } from "./results.js";
+import { count, find, plural, say } from "./show.js";
+import { nearThreshold } from "./threshold.js";
+
+const given = JSON.parse(find("given").textContent);
+document.documentElement.classList.add("js");
+if (!given.alone) start();
+
+function start() {
+  let looked = null;
+  let asking = null; // the search that is under way
+  let loading = false; // whether more results are being fetched
+  const kept = new Map(); // results by address, so that back is at once where one was
+
+  const here = () => looked;
+  const exclude = openExclude({ looked: here, isBlurred: (key) => results.isBlurred(key), openKey: (key) => openSample({ key }) });
+  const results = openResults({ looked: here, go, openDetail: openSample, exclude, more });
+  const field = openField({ change: (terms) => go({ terms, view: null }), fail: showError, isBlurred: results.isBlurred });
+  const filters = openFilters({ looked: here, change: (where) => go({ where, view: looked.view === "random" ? "random" : null }) });
+  const detail = openDetail({ looked: here, go, results, exclude, moved, closed });
+
+  /** Look at something else: it gets an address of its own, and is searched for. */
+  function go(changes) {
+    keep();
+    looked = withDataset({ ...looked, offset: 0, sample: null, ...changes });
+    history.pushState(null, "", write(looked));
+    scrollTo({ top: 0 });
+    run();
+  }
+
+  function withDataset(state) {
+    const dataset = given.datasets.find((one) => one.name === state.index);
+    return { ...state, dataset, in: dataset.kinds.includes(state.in) && state.in !== dataset.kinds[0] ? state.in : null };
+  }
+
+  /** Remember the results of this address. */
+  function keep() {
+    if (!looked || asking) return;
+    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), scroll: scrollY, note: find("note").textContent, view: looked.view, offset: looked.offset });
+    if (kept.size > 30) kept.delete(kept.keys().next().value);
+  }
+
+  async function run(first = null) {
+    showState();
+    asking?.abort();
+    asking = new AbortController();
+    const { signal } = asking;
+    const mine = looked;
+    hide("error");
+    hide("note");
+    document.body.classList.add("busy");
+    try {
+      if (mine.view === "threshold") await showThreshold(mine, signal);
+      else if (mine.view === "random") await showRandom(mine, signal);
+      else show(mine, first ?? (await ask(mine.index, "search", { body: request(mine, { offset: mine.offset }), signal })));
+      if (mine !== looked) return;
+      asking = null;
+      if (first && given.facets) filters.show(given.facets);
+      else if (mine.view !== "threshold") filters.refresh();
+      if (mine.sample) detail.open(hitOf(mine.sample));
+    } catch (error) {
+      if (error.name === "AbortError" || mine !== looked) return;
+      if (!(error instanceof Refused)) console.error(error);
+      asking = null;
+      showError(error instanceof Refused ? error.message : "The page has a fault: reload it, and tell us if it comes again.");
+      results.fill([], {});
+      find("status").textContent = "";
+      filters.showChosen();
+    } finally {
+      if (mine === looked) document.body.classList.remove("busy");
+    }
+  }
+
+  function show(mine, found) {
+    takeEmbeddings(mine, found);
+    if (found.note) showNote(found.note);
+    results.fill(found.hits, { more: found.more, empty: nothing(mine, go) });
+    field.showChips();
+    showStatus(found.hits.length, found.more);
+  }
+
+  /** A picture that was sent comes back as its embedding, which an address can hold. */
+  function takeEmbeddings(mine, found) {
+    mine.terms = mine.terms.map((term, place) => {
+      const { embedding } = found.terms?.[place] ?? {};
+      if ((term.image === undefined && term.image_url === undefined) || !embedding) return term;
+      keepThumb(embedding, term.thumb);
+      return { embedding, thumb: term.thumb, away: term.away };
+    });
+    history.replaceState(null, "", write(mine));
+    field.show(mine);
+  }
+
+  async function showRandom(mine, signal) {
+    const query = new URLSearchParams({ k: 60, ...(mine.seed && { seed: mine.seed }) });
+    const { where } = request(mine);
+    if (where) query.set("where", where);
+    const found = await ask(mine.index, `random?${query}`, { signal });
+    mine.seed = found.seed;
+    history.replaceState(null, "", write(mine));
+    results.fill(found.hits, { empty: nothing(mine, go) });
+    find("status").textContent = `${plural(found.hits.length, "sample")} at random`;
+  }
+
+  async function showThreshold(mine, signal) {
+    const found = await ask(mine.index, "near-threshold?k=24", { signal });
+    results.put(nearThreshold(found, results.card), found.kept);
+    find("status").textContent = found.threshold === null ? "Near the threshold" : `Both sides of the threshold, ${found.threshold}`;
+  }
+
+  function showStatus(number, more) {
+    const searched = looked.terms.length > 0;
+    const what = searched || looked.where.length ? plural(number, "result") : `${count(number)} of ${plural(looked.dataset.samples, "sample")}`;
+    find("status").textContent = `${what}${searched && more ? ", more below" : ""}`;
+  }
+
+  async function more() {
+    if (loading || asking || !results.hasMore()) return;
+    loading = true;
+    const mine = looked;
+    try {
+      const offset = mine.offset + results.hits().length;
+      const found = await ask(mine.index, "search", { body: request(mine, { offset }) });
+      if (mine !== looked) return;
+      results.add(found.hits, found.more && found.hits.length > 0);
+      showStatus(results.hits().length, found.more);
+    } catch (error) {
+      if (mine === looked) showError(error.message);
+    } finally {
+      loading = false;
+    }
+  }
+
+  /** Show what is looked at in the field, the switches and the title. */
+  function showState() {
+    field.show(looked);
+    exclude.load(looked.index);
+    find("safe").setAttribute("aria-pressed", String(looked.safe));
+    if (find("unique")) find("unique").checked = looked.unique;
+    for (const box of document.querySelectorAll("[name=in]")) box.checked = box.value === (looked.in ?? looked.dataset.kinds[0]);
+    for (const id of ["random", "threshold"]) find(id)?.setAttribute("aria-pressed", String(looked.view === id));
+    const words = looked.terms.filter((one) => one.text !== undefined).map((one) => (one.away ? `−${one.text}` : one.text));
+    document.title = [...words.slice(0, 3), looked.index, "webpairs"].join(" – ");
+    const { model } = looked.dataset;
+    find("choose").disabled = !model.available;
+    find("choose").title = model.available ? "Search with a picture: choose, drop or paste one" : "Pictures cannot be searched with: the model is not here";
+    filters.showChosen();
+  }
+
+  function showError(sentence) {
+    find("error").textContent = sentence;
+    find("error").hidden = false;
+  }
+
+  function showNote(sentence) {
+    find("note").textContent = `${sentence[0].toUpperCase()}${sentence.slice(1)}`;
+    find("note").hidden = false;
+  }
+
+  const hide = (id) => {
+    find(id).hidden = true;
+    find(id).textContent = "";
+  };
+
+  const hitOf = (key) => results.hits().find((one) => one.key === key) ?? { key };
+
+  function openSample(hit) {
+    keep();
+    looked = { ...looked, sample: hit.key };
+    history.pushState({ opened: true }, "", write(looked));
+    detail.open(hit);
+  }
+
+  function moved(hit) {
+    looked = { ...looked, sample: hit.key };
+    history.replaceState(history.state, "", write(looked));
+  }
+
+  function closed() {
+    if (!looked.sample) return;
+    looked = { ...looked, sample: null };
+    if (history.state?.opened) history.back();
+    else history.replaceState(null, "", write(looked));
+  }
+
+  function setSafe(safe) {
+    looked = { ...looked, safe };
+    history.replaceState(history.state, "", write(looked));
+    showState();
+    results.again();
+    detail.again();
+    say(safe ? "Safe mode is on" : "Safe mode is off");
+  }
+
+  addEventListener("popstate", () => {
+    const before = write({ ...looked, sample: null });
+    keep();
+    looked = withDataset(read(location.search, given.datasets));
+    const now = write({ ...looked, sample: null });
+    if (now === before) {
+      if (looked.sample) detail.open(hitOf(looked.sample));
+      else detail.close();
+      return;
+    }
+    if (!looked.sample) detail.close();
+    const old = kept.get(now);
+    if (!old || looked.view === "threshold") {
+      run();
+      return;
+    }
+    asking?.abort();
+    asking = null;
+    showState();
+    hide("error");
+    hide("note");
+    if (old.note) showNote(old.note);
+    results.fill(old.hits, { more: old.more, empty: nothing(looked, go) });
+    showStatus(old.hits.length, old.more);
+    scrollTo({ top: old.scroll });
+    filters.refresh();
+    if (looked.sample) detail.open(hitOf(looked.sample));
+  });
+
+  find("safe").addEventListener("click", () => setSafe(!looked.safe));
+  find("unique")?.addEventListener("change", (event) => go({ unique: event.target.checked, view: null }));
+  for (const box of document.querySelectorAll("[name=in]")) box.addEventListener("change", () => go({ in: box.value, view: null }));
+  find("dataset")?.addEventListener("change", (event) => go({ index: event.target.value, terms: looked.terms.filter((one) => one.text !== undefined), where: [], view: null }));
+  const random = () => go({ view: "random", seed: null, terms: [] });
+  find("random").addEventListener("click", random);
+  find("threshold")?.addEventListener("click", () => go({ view: looked.view === "threshold" ? null : "threshold" }));
+  exclude.watch(results.mark);
+
+  const ofCard = (act) => () => {
+    const card = currentCard();
+    const hit = card && results.hits().find((one) => one.key === card.dataset.key);
+    if (hit) act(hit);
+  };
+  openKeys({
+    detail,
+    acts: {
+      "/": () => (find("text").focus(), find("text").select()),
+      s: () => setSafe(!looked.safe),
+      f: filters.focus,
+      r: random,
+      d: ofCard(openSample),
+      x: (sample) => (sample ? exclude.toggle(sample) : ofCard((hit) => exclude.toggle({ ...hit, ...hit.columns }))()),
+    },
+  });
+
+  history.scrollRestoration = "manual";
+  looked = withDataset(read(location.search, given.datasets));
+  if (location.hash.length > 1 && !find(location.hash.slice(1))) looked.sample = decodeURIComponent(location.hash.slice(1));
+  if (given.error) {
+    showState();
+    showError(given.error);
+  } else if (given.result && !looked.view) run(given.result);
+  else run();
+}

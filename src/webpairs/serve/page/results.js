@@ -1,0 +1,184 @@
+// Show results: a card for each, more of them as one scrolls, and plain words where there are none.
+
+import { write } from "./address.js";
+import { find, make, plural, quote, visible } from "./show.js";
+import { KEY_TYPE } from "./field.js";
+
+const THUMB_PX = 384;
+
+export const nsfwOf = (hit) => hit.nsfw ?? hit.columns?.nsfw ?? null;
+
+const isTagged = (hit) => ["NSFW", "UNSURE"].includes(nsfwOf(hit));
+
+/** Make cards. `openDetail(hit)` shows one, `exclude` is the list, `looked()` what is looked at. */
+export function openResults({ looked, go, openDetail, exclude, more }) {
+  const shown = find("shown");
+  const unveiled = new Set(); // keys whose picture was clicked
+  const known = new Map(); // key -> hit
+  let grid = null;
+  let hits = [];
+  let hasMore = false;
+
+  const isBlurred = (key) => {
+    const hit = known.get(key);
+    return looked().safe && !unveiled.has(key) && (hit === undefined || isTagged(hit));
+  };
+
+  function reveal(key) {
+    unveiled.add(key);
+    for (const well of document.querySelectorAll(`.well[data-key="${CSS.escape(key)}"]`)) {
+      well.classList.remove("veiled");
+      well.querySelector(".veil")?.remove();
+    }
+  }
+
+  function well(hit, link) {
+    known.set(hit.key, hit);
+    const box = make("div", { class: "well", data: { key: hit.key } }, link);
+    if (hit.image && isBlurred(hit.key)) {
+      box.classList.add("veiled");
+      const unveil = (event) => {
+        event.preventDefault();
+        reveal(hit.key);
+        link.focus();
+      };
+      const why = nsfwOf(hit) === "NSFW" ? "Tagged NSFW" : "Maybe NSFW";
+      box.append(make("button", { type: "button", class: "veil", "aria-label": `${why}: show this picture`, onclick: unveil }, make("span", {}, why), make("span", { class: "pill" }, "Show")));
+    }
+    return box;
+  }
+
+  /** Return a hit's picture, or its words where there is none. */
+  function picture(hit, side = THUMB_PX) {
+    const caption = visible(hit.columns?.caption ?? hit.caption);
+    const words = () => quote(caption || hit.key, { class: "words" });
+    if (!hit.image) return words();
+    const image = make("img", { src: side ? `${hit.image}?size=${side}` : hit.image, alt: caption, loading: side ? "lazy" : null, decoding: "async", width: 256, height: 256 });
+    image.addEventListener("error", () => image.replaceWith(words()));
+    fit(image, hit.columns);
+    return image;
+  }
+
+  /** Cut away the border that some recipes put around a picture to make it square. */
+  function fit(image, columns) {
+    const { original_width: width, original_height: height } = columns ?? {};
+    if (!looked().dataset.bordered || !(width > 0 && height > 0)) return;
+    image.classList.add(width >= height ? "wide" : "tall");
+    image.style.aspectRatio = `${width} / ${height}`;
+  }
+
+  function card(hit) {
+    const caption = hit.columns.caption ?? "";
+    const here = looked();
+    const alike = { ...plain(here), terms: [{ key: hit.key, away: false }] };
+    const said = { ...plain(here), terms: [{ text: caption, away: false }] };
+    const link = make("a", { class: "picture", href: write(alike), title: "More like this", draggable: "true" }, picture(hit));
+    link.addEventListener("click", follow(() => go({ terms: alike.terms, view: null })));
+    link.addEventListener("dragstart", (event) => event.dataTransfer.setData(KEY_TYPE, hit.key));
+    const words = make("a", { class: "caption", href: write(said), title: "Search for this caption" }, quote(caption));
+    words.addEventListener("click", follow(() => go({ terms: said.terms, view: null })));
+    const about = make("a", { class: "about", href: `/sample/${encodeURIComponent(here.index)}/${encodeURIComponent(hit.key)}` }, "Details", make("span", { class: "unseen" }, ` of ${visible(caption) || hit.key}`));
+    about.addEventListener("click", follow(() => openDetail(hit)));
+    const licence = hit.columns.license;
+    return make(
+      "li",
+      { class: `card${exclude.has(hit.key) ? " out" : ""}`, data: { key: hit.key } },
+      well(hit, link),
+      caption && hit.image ? words : null,
+      make(
+        "p",
+        { class: "beside" },
+        typeof hit.similarity === "number" && make("span", { title: "Similarity to what was searched" }, hit.similarity.toFixed(3)),
+        licence && licence !== "?" && quote(shortLicence(licence), { class: "licence", title: visible(licence) }),
+        hit.folded?.length > 0 && make("span", { class: "folded", title: "Folded under this one" }, `+${hit.folded.length} alike`),
+        about,
+      ),
+    );
+  }
+
+  /** Show hits in place of what was there. */
+  function fill(found, { more: moreFollow = false, empty = null } = {}) {
+    hits = [...found];
+    hasMore = moreFollow;
+    grid = make("ol", { class: "grid" }, ...hits.map(card));
+    shown.replaceChildren(hits.length ? grid : (empty ?? ""));
+    showPages();
+  }
+
+  function add(found, moreFollow) {
+    const there = new Set(hits.map((hit) => hit.key));
+    const fresh = found.filter((hit) => !there.has(hit.key));
+    hits.push(...fresh);
+    hasMore = moreFollow;
+    grid.append(...fresh.map(card));
+    showPages();
+    return fresh.length;
+  }
+
+  function showPages() {
+    const button = make("button", { type: "button", class: "plain", id: "more", onclick: more }, "More");
+    find("pages").replaceChildren(...(hasMore ? [button] : []));
+    watcher.disconnect();
+    if (hasMore) watcher.observe(button);
+  }
+
+  const watcher = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && more(), { rootMargin: "800px" });
+
+  return {
+    fill,
+    add,
+    card,
+    well,
+    picture,
+    isBlurred,
+    reveal,
+    hits: () => hits,
+    hasMore: () => hasMore,
+    /** Show others than a list of hits; nothing follows them. */
+    put: (element, listed = []) => {
+      hits = listed;
+      hasMore = false;
+      shown.replaceChildren(element);
+      showPages();
+    },
+    again: () => {
+      for (const item of shown.querySelectorAll(".card")) {
+        const hit = known.get(item.dataset.key);
+        if (hit) item.replaceWith(card(hit));
+      }
+    },
+    mark: (key) => {
+      for (const item of document.querySelectorAll(`.card[data-key="${CSS.escape(key)}"]`)) item.classList.toggle("out", exclude.has(key));
+    },
+  };
+}
+
+/** Return a licence's usual name where it is written as an address of Creative Commons. */
+function shortLicence(licence) {
+  const found = /creativecommons\.org\/(?:licenses\/([a-z-]+)\/(\d\.\d)|publicdomain\/(zero|mark))/i.exec(licence);
+  if (!found) return licence;
+  const [, kind, version, domain] = found;
+  return kind ? `CC ${kind.toUpperCase()} ${version}` : domain.toLowerCase() === "zero" ? "CC0" : "Public domain";
+}
+
+/** Return what a link keeps of what is looked at. */
+const plain = (here) => ({ ...here, where: [], view: null, offset: 0, sample: null });
+
+/** Return a listener that does what a link says in place, unless it is opened elsewhere. */
+export function follow(act) {
+  return (event) => {
+    if (event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    act();
+  };
+}
+
+/** Return plain words for a search that found nothing: what could be loosened. */
+export function nothing(looked, loosen) {
+  const ways = [];
+  if (looked.where.length) ways.push(make("button", { type: "button", class: "main", onclick: () => loosen({ where: [] }) }, `Without the ${looked.where.length === 1 ? "filter" : `${looked.where.length} filters`}`));
+  const away = looked.terms.filter((one) => one.away);
+  if (away.length) ways.push(make("button", { type: "button", class: "plain", onclick: () => loosen({ terms: looked.terms.filter((one) => !one.away) }) }, `Without ${plural(away.length, "term")} to keep away from`));
+  const hint = looked.where.length ? "No sample passes all of the filters that are set." : looked.terms.length ? "No caption has these words: try fewer or other ones." : "This dataset has no samples.";
+  return make("div", { class: "empty" }, make("h2", {}, "Nothing was found"), make("p", {}, hint), make("div", { class: "ways" }, ...ways));
+}
