@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 import webpairs
 from webpairs.errors import ConfigError
+from webpairs.load import where
 from webpairs.load.dataset import Dataset
+from webpairs.load.where import time_limit
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,16 @@ def chosen(ds: Dataset, expression: str) -> list[int]:
         ("regexp_matches(url, '/[12].jpg$')", [1, 2]),
         ("cast(similarity * 1000 as integer) % 2 = 1 and not (similarity > 0.302)", [1]),
         ("true -- and false", list(range(10))),
+        ("len(string_split(lower(trim(caption)), ' ')) > 0 and contains(url, '7')", [7]),
+        ("list_contains(['NSFW', 'x'], nsfw) or url[-5:] = '9.jpg'", [4, 9]),
+        (
+            "hex(md5(url)) > '' and SAMPLE_ID & 1 = 1 and greatest(similarity, 0) > 0.306",
+            [7, 9],
+        ),
+        (
+            "not (caption ilike '%cap%' or url similar to '.*jpe?g') is null",
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        ),
         ("null", []),
     ],
 )
@@ -78,7 +90,18 @@ def test_rows_are_chosen(ds: Dataset, expression: str, rows: list[int]) -> None:
         ("row_number() over () = 1", "a window is not possible"),
         ("columns('.*') is not null", "a star is not possible"),
         ("read_text('/etc/passwd') is not null", "read_text"),
-        ("avg(similarity) > 0", "cannot contain aggregates"),
+        ("avg(similarity) > 0", r"avg\(\) is not possible here"),
+        ("repeat(caption, 1000000) = ''", r"repeat\(\) is not possible here"),
+        ("list_sum(range(1000000000)) > 5", r"range\(\) is not possible here"),
+        ("sleep_ms(100000) is null", "sleep_ms"),
+        ("caption || caption = ''", r"\|\|\(\) is not possible here"),
+        ("[c0 for c0 in [1]] = [1]", "is not possible here"),
+        ("contain(caption, 'x')", r"did you mean contains\b"),
+        ("hex(lower(hex(url))) = ''", r"within hex\(\)"),
+        (
+            "len(list_filter([1], lambda x: len(list_filter([2], lambda y: y > x)) > 0)) > 0",
+            "a lambda within a lambda",
+        ),
         ("random() < 0.5", r"random\(\) does not answer the same every time"),
         ("now() > timestamp '2020-01-01'", r"now\(\) does not answer the same"),
         ("nextval('x') > 1", "nextval"),
@@ -127,3 +150,19 @@ def test_they_add_up(ds: Dataset) -> None:
     twice = ds.where("similarity > 0.302").where("similarity <= 0.306")
     assert [sample["similarity"] for sample in twice] == [0.304, 0.305, 0.306]
     assert len(twice.select([1, 2]).where("similarity > 0.305")) == 1
+
+
+def test_what_takes_too_long_is_stopped(ds: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(where, "LOOKING", where.LOOKING | {"list_sum", "range"})
+    slow = "list_sum(range(20000000 + width)) = 0"
+
+    def again_and_again() -> None:
+        with time_limit(slow, 0.01):
+            for _ in range(1000):
+                chosen(ds, slow)
+
+    with pytest.raises(ConfigError, match=r"takes longer than 0\.01 s: use a simpler"):
+        again_and_again()
+    with time_limit("similarity > 0.308", 60):
+        assert chosen(ds, "similarity > 0.308") == [9]
+    assert chosen(ds, "similarity > 0.307") == [8, 9]

@@ -4,7 +4,8 @@
 
 DuckDB parses and runs it, over arrow tables that are handed to it, with no access to files or
 network. It is one expression: what else SQL has (subqueries, several statements, functions whose
-answer changes from call to call) is refused. `nsfw` is the label's name here.
+answer changes from call to call, or that make much of little) is refused. `nsfw` is the label's
+name here.
 
 A name means a feature of the page, then a column of the source, both as spelled; then either in
 whatever case. So `nsfw` is the page's (UNTAGGED where there is none), `NSFW` LAION's own.
@@ -14,7 +15,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +28,7 @@ import pyarrow as pa
 from webpairs.errors import ConfigError
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, Shard
+from webpairs.load.where_functions import DOUBLING, LOOKING
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,6 +42,9 @@ _ALLOWED: Final = frozenset(
 """DuckDB's classes of expressions that look at one row and nothing else."""
 _TABLE: Final = "samples"
 _STREAM_ROWS: Final = 65_536
+_MEMORY: Final = "256MB"
+"""What DuckDB may take for an expression over so many rows; it spills nothing to the disk."""
+_AGAIN_S: Final = 0.05
 _local: Final = threading.local()
 
 
@@ -73,6 +79,10 @@ def parse(text: str, column_names: Sequence[str]) -> Expression:
             )
         if one["class"] == "FUNCTION":
             _check_function(text, one)
+        if one["class"] == "LAMBDA" and any(
+            inner["class"] == "LAMBDA" for inner in _expressions(one["expr"])
+        ):
+            raise ConfigError(f"where {text!r}: a lambda within a lambda is not possible here")
     names: dict[str, int] = {}
     _rename(tree, _Names(text, column_names), names, frozenset())
     return Expression(text, _as_sql(tree), tuple(names))
@@ -83,6 +93,45 @@ def check(expression: Expression, shard: Shard) -> None:
     for rows, table in shard.stream(expression.names, None, 1, label_names=True):
         _true_rows(expression, table, len(rows))
         return
+
+
+@contextmanager
+def time_limit(text: str, limit_s: float | None) -> Generator[None]:
+    """Stop an expression that this thread runs inside after `limit_s`; None: never.
+
+    It then raises ConfigError that names the limit.
+    """
+    if limit_s is None:
+        yield
+        return
+    connection, done = _connection(), threading.Event()
+    over = _local.over = threading.Event()
+
+    def watch() -> None:
+        if not done.wait(limit_s):
+            over.set()
+        # Between two queries nobody hears it.
+        while not done.wait(_AGAIN_S):
+            connection.interrupt()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    except (_Stopped, _duckdb_error()) as error:
+        if not over.is_set():
+            raise
+        raise ConfigError(
+            f"where {text!r} takes longer than {limit_s:g} s: use a simpler expression"
+        ) from error
+    finally:
+        _local.over = None
+        done.set()
+        watcher.join()
+
+
+class _Stopped(Exception):
+    """An expression was stopped because its time was over."""
 
 
 class _Names:
@@ -172,6 +221,16 @@ def _check_function(text: str, node: dict[str, Any]) -> None:
         raise ConfigError(
             f"where {text!r}: {name}() does not answer the same every time: write the value out"
         )
+    if name not in LOOKING:
+        near = get_close_matches(name, LOOKING, n=3)
+        meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ConfigError(
+            f"where {text!r}: {name}() is not possible here{meant}: use functions that look at "
+            "values and make none that are longer, such as contains, regexp_matches, length"
+        )
+    within = [one for one in _expressions(node) if one is not node]
+    if name in DOUBLING and any(one.get("function_name") in DOUBLING for one in within):
+        raise ConfigError(f"where {text!r}: {name}() within hex() is not possible here")
 
 
 def _rename(tree: Any, known: _Names, names: dict[str, int], bound: frozenset[str]) -> None:
@@ -209,12 +268,17 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
         names=[*(f"c{place}" for place in range(len(columns))), "row"],
     )
     connection = _connection()
+    over: threading.Event | None = getattr(_local, "over", None)
+    if over is not None and over.is_set():
+        raise _Stopped
     connection.register(_TABLE, renamed)
     try:
         found = connection.execute(
             f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
         ).fetchnumpy()["row"]
     except _duckdb_error() as error:
+        if over is not None and over.is_set():
+            raise _Stopped from error
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
             message = message.replace(f'"c{place}"', name)
@@ -238,6 +302,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "threads": 1,
+                "memory_limit": _MEMORY,
+                "max_temp_directory_size": "0B",
             }
         )
         _local.connection.execute("SET enable_progress_bar = false")
