@@ -89,7 +89,6 @@ def test_an_embedding_that_was_answered_finds_the_same(client: TestClient) -> No
 def test_an_image_can_be_the_body(client: TestClient, indexed_run: Path) -> None:
     image = webpairs.open(indexed_run).sample(3, decode=None)["image"]
     reply = client.post(f"{SEARCH}?k=2", content=image, headers={"content-type": "image/jpeg"})
-    assert reply.json()["hits"][0]["similarity"] > 0.9
     in_json = client.post(SEARCH, json={"terms": [{"image": base64.b64encode(image).decode()}]})
     assert keys_of(in_json)[:2] == keys_of(reply)
 

@@ -107,7 +107,6 @@ def test_image_finds_what_numpy_finds(
     results = ask(client, image=prefix + base64.b64encode(sample["image"]).decode()).json()
     _, similarities = truth.nearest(query, truth.images, 5)
     np.testing.assert_allclose([one["similarity"] for one in results], similarities, atol=2e-3)
-    assert similarities[0] > 0.9
 
 
 def test_embedding_length_does_not_matter_unless_asked(client: TestClient, truth: Truth) -> None:
