@@ -103,20 +103,29 @@ class Served:
                 "reason": self.no_model,
             },
             "has_images": self.has_images,
+            "bordered": self.bordered,
             "has_similarity": raw_name("similarity", self.columns) is not None,
             "columns": list(columns),
             "threshold": self.threshold,
         }
 
     @property
+    def bordered(self) -> bool:
+        """Say whether pictures were made square by a border."""
+        options = self._manifest.get("options") or {}
+        return options.get("recipe.resize") == "border"
+
+    @property
     def threshold(self) -> float | None:
         """Return the least similarity of image and caption that was kept; None: nobody says."""
-        source = self.searcher.dataset.source
-        if not isinstance(source, RunFolder):
-            return None
-        manifest = read_manifest(source.folder) or {}
-        threshold = (manifest.get("model") or {}).get("threshold")
+        asked = (self._manifest.get("options") or {}).get("threshold")
+        threshold = (self._manifest.get("model") or {}).get("threshold") if asked is None else asked
         return None if threshold is None else float(threshold)
+
+    @property
+    def _manifest(self) -> dict[str, Any]:
+        source = self.searcher.dataset.source
+        return read_manifest(source.folder) or {} if isinstance(source, RunFolder) else {}
 
 
 class Collection:

@@ -72,6 +72,8 @@ def _counts(served: Served, rows: Rows | None) -> dict[str, Any]:
     facets = _facets(served.columns)
     names = list(dict.fromkeys(name for one in facets for name in one.columns))
     table = served.table_of(rows, names, MAX_ROWS)
+    if not table.num_rows:
+        return {"count": 0, "facets": []}
     return {
         "count": table.num_rows,
         "facets": [found for one in facets if (found := _count(one, table))["values"]],

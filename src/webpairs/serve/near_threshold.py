@@ -35,7 +35,7 @@ def near_threshold(served: Served, num: int) -> dict[str, Any]:
     for place in range(min(len(offsets) - 1, MAX_SHARDS)):
         table = dataset.shard(place).table(["similarity"])
         values = numbers(table.column("similarity"), table.num_rows)
-        values[values < -1] = np.nan  # stands for none
+        values = np.where(values < -1, np.nan, values)  # stands for none
         kept.add(values, place, np.arange(len(values)), _example(values, place))
     rows = [int(offsets[one.place]) + one.row for one in kept.found]
     hits = served.searcher.hits(np.array(rows, np.int64), None) if rows else []

@@ -21,6 +21,7 @@ _SEARCH_QUERY: Final = {
     "like": "Key of a sample to be near to; may be repeated",
     "unlike": "Key of a sample to keep away from; may be repeated",
     "e": "An embedding: base64 (of the URL's alphabet) of little-endian float16 numbers",
+    "unlike_e": "An embedding to keep away from",
     "image_url": "URL of an image to be near to",
     "in": "Whose embeddings are compared: image or text",
     "where": "SQL expression over the columns of a row",

@@ -27,8 +27,8 @@ _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 FILES: Final = {
     path.name: _TYPES[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _TYPES
 }
-_LISTS: Final = ("q", "not", "like", "unlike")
-_ASKS: Final = (*_LISTS, "e", "image_url", "where")
+_LISTS: Final = ("q", "not", "like", "unlike", "e", "unlike_e")
+_ASKS: Final = (*_LISTS, "image_url", "where")
 
 
 async def answer_page(request: Request) -> Response:
@@ -82,7 +82,7 @@ def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 2
         "dataset": next(one for one in known if one["name"] == name),
         "query": {
             **{one: [text for text in query.getlist(one) if text.strip()] for one in _LISTS},
-            **{one: query.get(one, "") for one in ("e", "in", "where", "k", "offset")},
+            **{one: query.get(one, "") for one in ("in", "where", "k", "offset")},
             "unique": query.get("unique", "") not in ("", "0", "false"),
             "safe": query.get("safe", "") != "0",
             "asks": any(query.get(one, "").strip() for one in _ASKS),

@@ -87,6 +87,7 @@ def from_query(query: QueryParams) -> SearchRequest:
         ("like", "key", 1.0),
         ("unlike", "key", AWAY),
         ("e", "embedding", 1.0),
+        ("unlike_e", "embedding", AWAY),
         ("image_url", "image_url", 1.0),
     ):
         terms += [{field: one, "weight": weight} for one in query.getlist(name) if one.strip()]
