@@ -9,6 +9,7 @@ const FIELDS = [
   ["like", "key", false],
   ["unlike", "key", true],
   ["e", "embedding", false],
+  ["unlike_e", "embedding", true],
 ];
 
 /** Return what an address asks for: terms {text | key | embedding, away}, a filter and switches. */

@@ -12,10 +12,10 @@ import { count, find, plural, say } from "./show.js";
 import { nearThreshold } from "./threshold.js";
 
 const given = JSON.parse(find("given").textContent);
-document.documentElement.classList.add("js");
 if (!given.alone) start();
 
 function start() {
+  document.documentElement.classList.add("js");
   let looked = null;
   let asking = null; // the search that is under way
   let loading = false; // whether more results are being fetched
@@ -72,7 +72,7 @@ function start() {
       if (!(error instanceof Refused)) console.error(error);
       asking = null;
       showError(error instanceof Refused ? error.message : "The page has a fault: reload it, and tell us if it comes again.");
-      results.fill([], {});
+      results.fill([], { empty: mine.where.length ? nothing(mine, go, true) : null });
       find("status").textContent = "";
       filters.showChosen();
     } finally {
@@ -262,6 +262,7 @@ function start() {
   if (given.error) {
     showState();
     showError(given.error);
+    if (looked.where.length) results.fill([], { empty: nothing(looked, go, true) });
   } else if (given.result && !looked.view) run(given.result);
   else run();
 }

@@ -173,12 +173,17 @@ export function follow(act) {
   };
 }
 
-/** Return plain words for a search that found nothing: what could be loosened. */
-export function nothing(looked, loosen) {
+/** Return plain words for a search that found nothing, or failed: what could be loosened. */
+export function nothing(looked, loosen, failed = false) {
   const ways = [];
-  if (looked.where.length) ways.push(make("button", { type: "button", class: "main", onclick: () => loosen({ where: [] }) }, `Without the ${looked.where.length === 1 ? "filter" : `${looked.where.length} filters`}`));
+  const numFilters = looked.where.length;
   const away = looked.terms.filter((one) => one.away);
-  if (away.length) ways.push(make("button", { type: "button", class: "plain", onclick: () => loosen({ terms: looked.terms.filter((one) => !one.away) }) }, `Without ${plural(away.length, "term")} to keep away from`));
-  const hint = looked.where.length ? "No sample passes all of the filters that are set." : looked.terms.length ? "No caption has these words: try fewer or other ones." : "This dataset has no samples.";
-  return make("div", { class: "empty" }, make("h2", {}, "Nothing was found"), make("p", {}, hint), make("div", { class: "ways" }, ...ways));
+  const way = (style, title, changes) => ways.push(make("button", { type: "button", class: style, onclick: () => loosen(changes) }, title));
+  if (numFilters) way("main", `Without the ${numFilters === 1 ? "filter" : `${numFilters} filters`}`, { where: [] });
+  if (away.length && !failed) way("plain", "Without what is kept away from", { terms: looked.terms.filter((one) => !one.away) });
+  let hint = "This dataset has no samples.";
+  if (failed) hint = "If it is the filter, go on without it.";
+  else if (numFilters) hint = "No sample passes all of the filters.";
+  else if (looked.terms.length) hint = "Try fewer words, or others.";
+  return make("div", { class: "empty" }, make("h2", {}, failed ? "That did not work" : "Nothing was found"), make("p", {}, hint), make("div", { class: "ways" }, ...ways));
 }
