@@ -142,7 +142,7 @@ def opened(vectors: dict[Kind, Vectors], out: Path) -> Index:
     times: list[float] = []
     for _ in range(5):
         start = time.perf_counter()
-        index = open_index(vectors, out)["image"]
+        index = open_index(vectors, out)[0]["image"]
         times.append(time.perf_counter() - start)
     size = sum(path.stat().st_size for path in out.iterdir())
     print(f"open: {sorted(times)[2] * 1000:.0f} ms; {size / 1e6:,.0f} MB of files")

@@ -20,6 +20,7 @@ from webpairs.search import inverted, truth
 from webpairs.search.build_index import IndexResult, build_index
 from webpairs.search.codec import choose_code
 from webpairs.search.index import Index, open_index
+from webpairs.search.index_file import FORMAT
 from webpairs.search.library import load_faiss
 from webpairs.search.options import IndexOptions
 from webpairs.search.vectors import KINDS, Kind, Vectors
@@ -52,7 +53,7 @@ def index_of(folder: Path, out: Path, **changes: Any) -> IndexResult:
 
 def opened(folder: Path, out: Path) -> dict[Kind, Index]:
     source = webpairs.open(folder).source
-    return open_index({kind: Vectors(source, kind) for kind in KINDS}, out)
+    return open_index({kind: Vectors(source, kind) for kind in KINDS}, out)[0]
 
 
 def check_recall(index: Index, base: Any, least: float, among: Any = None) -> None:
@@ -143,7 +144,8 @@ def test_more_results_take_more_effort(folder: Path, tmp_path: Path) -> None:
 def test_few_vectors_are_compared_with_all(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "few", IMAGE[:900], TEXT[:900], (900,))
     result = index_of(folder, tmp_path / "index")
-    assert {path.name for path in (tmp_path / "index").iterdir()} == {"manifest.json", ".lock"}
+    names = {path.name for path in (tmp_path / "index").iterdir()}
+    assert names == {"manifest.json", ".lock", "rows-0.arrow"}
     index = opened(folder, tmp_path / "index")["text"]
     assert index.is_exact
     assert result.manifest["indexes"]["text"]["kind"] == "exact"
@@ -207,7 +209,7 @@ def test_an_index_that_was_stopped_goes_on(
     index_of(folder, out)
     assert written or name not in ("tune", "write_lists")
     assert {path.name for path in out.iterdir()} == {
-        *(".lock", "manifest.json"),
+        *(".lock", "manifest.json", "rows-0.arrow"),
         *(f"{kind}-0.{suffix}" for kind in KINDS for suffix in ("faiss", "lists", "npz")),
     }
     for kind, base in (("image", IMAGE), ("text", TEXT)):
@@ -317,6 +319,7 @@ def test_the_other_kind_is_added_beside(folder: Path, tmp_path: Path) -> None:
     index_of(folder, out, what=("image",))
     assert list(opened(folder, out)) == ["image", "text"]
     assert (out / "text-0.lists").read_bytes() == before
+    assert (out / "rows-0.arrow").exists(), "the samples are the same"
 
 
 def test_other_embeddings_are_indexed_anew(folder: Path, tmp_path: Path) -> None:
@@ -413,7 +416,7 @@ def test_an_index_of_something_else_is_refused(
     elif how == "no manifest":
         (out / "manifest.json").unlink()
     elif how == "another format":
-        write_json(out / "manifest.json", manifest | {"format": 2})
+        write_json(out / "manifest.json", manifest | {"format": FORMAT + 1})
     elif how == "another size":
         write_json(out / "manifest.json", manifest | {"dim": 31})
     else:

@@ -21,6 +21,7 @@ import webpairs
 from webpairs.cli import app
 from webpairs.errors import ConfigError
 from webpairs.files import write_json
+from webpairs.load.features import LABELS
 from webpairs.search.build_index import build_index
 from webpairs.search.copies import group_copies, keep_first
 from webpairs.search.model import MAX_IMAGE_BYTES, NoModel
@@ -71,9 +72,8 @@ def test_results_are_what_numpy_finds(searcher: Searcher) -> None:
     assert len({hit.row for hit in hits}) == 7
     for hit in hits:
         sample = ds.sample(hit.row, decode=None)
-        assert hit.columns == {name: sample[name] for name in hit.columns}, (
-            "the columns are those of the sample"
-        )
+        named = {name: sample[name] for name in hit.columns} | {"nsfw": LABELS[sample["nsfw"]]}
+        assert hit.columns == named, "the columns are those of the sample"
         assert searcher.row_of(hit.key) == hit.row
         assert hit.similarity == pytest.approx(cosines[hit.row])
         assert len(hit.uid or "") == 32
@@ -132,8 +132,26 @@ def test_what_shows_the_same_is_folded(run: Path, searcher: Searcher) -> None:
     vectors = searcher.indexes["image"].vectors.take(np.array([hit.row for hit in unique]))
     cosines = vectors @ vectors.T - np.eye(len(unique))
     assert cosines.max() <= 0.94
-    assert unique[0] == plain[0]
-    assert len(unique) < len(searched(run, "a star", k=120))
+    assert unique[0].row == plain[0].row
+    assert len(unique) == 30
+    order = [hit.row for hit in searched(run, "a star", k=1000)]
+    for hit in unique:
+        ranks = [order.index(row) for row in (hit.row, *hit.folded)]
+        assert ranks == sorted(ranks), "the best stays, the others follow by how near they are"
+    shown = [row for hit in unique for row in (hit.row, *hit.folded)]
+    assert len(shown) == len(set(shown)) > len(unique)
+    assert {hit.row for hit in plain} <= set(shown)
+    assert {hit.folded for hit in plain} == {()}
+
+
+def test_pages_follow_each_other(searcher: Searcher) -> None:
+    query = combine([searcher.text("a star")])
+    for unique in (False, True):
+        whole = [hit.row for hit in searcher.search(query, 60, unique=unique)]
+        pages = [searcher.search(query, 20, offset=start, unique=unique) for start in (0, 20, 40)]
+        assert [hit.row for page in pages for hit in page] == whole
+        assert len(set(whole)) == 60
+    assert searcher.search(query, 5, offset=9_000) == []
 
 
 def test_groups_are_connected_and_keep_their_best() -> None:

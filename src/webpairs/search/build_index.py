@@ -6,6 +6,7 @@
                nearest to the held-out queries                           work/image-00000.npz
     merge      the parts, after the lists of the index that is extended  image-0.lists
     tune       the effort that finds as much as was asked for
+    rows       what results show of every sample                         rows-0.arrow
     commit     manifest.json
 
 Each step leaves a file that is whole or not there, so that the same line typed again goes on with
@@ -33,6 +34,7 @@ from webpairs.load.source import Rows
 from webpairs.manifest import NAME
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.run_folder import explained, locked
+from webpairs.search.build_rows import build_rows
 from webpairs.search.centroids import SAMPLE_A_LIST, Divider, find_centroids, num_lists
 from webpairs.search.codec import Codec, choose_code
 from webpairs.search.fingerprint import Fingerprint, fingerprints
@@ -41,9 +43,12 @@ from webpairs.search.index_file import (
     FORMAT,
     WORK,
     ListFiles,
+    are_whole,
     index_folder,
     model_of,
+    number_of,
     read_index_manifest,
+    sizes_of,
     unused,
 )
 from webpairs.search.inverted import EXACT_ROWS, TUNED_K, Inverted
@@ -154,6 +159,18 @@ class _Building:
         remove_leftovers(self._folder)
         self._check_work(now)
         indexes = {kind: self._build(kind, known, before) for kind in self._kinds}
+        rows = build_rows(
+            self._folder,
+            vectors,
+            None if self._there is None else self._there["rows"],
+            0 if known is None or before is None else before.shards,
+            self._progress,
+        )
+        if missing := rows["unreadable"]:
+            self._notes.append(
+                f"metadata of {missing:,} samples cannot be read: they are left out of results; "
+                "webpairs verify says which, and the same line typed again reads them again"
+            )
         manifest = {
             "format": FORMAT,
             "webpairs": __version__,
@@ -163,6 +180,7 @@ class _Building:
             "dim": vectors.dim,
             "asked_recall": self._options.recall,
             "indexes": indexes,
+            "rows": rows,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_json(self._folder / NAME, manifest)
@@ -186,7 +204,8 @@ class _Building:
 
     def _is_as_asked(self, known: Mapping[str, Any]) -> bool:
         asked = self._options.recall, set(self._kinds)
-        return (known["asked_recall"], set(known["indexes"])) == asked
+        whole = are_whole(self._folder, sizes_of(known)) and not known["rows"]["unreadable"]
+        return whole and (known["asked_recall"], set(known["indexes"])) == asked
 
     def _check_work(self, now: Fingerprint) -> None:
         """Remove what was begun of other embeddings or for other options.
@@ -211,7 +230,7 @@ class _Building:
             if fits and all(there.get(name) == plan[name] for name in plan if name != "source"):
                 return
         shutil.rmtree(self._work, ignore_errors=True)
-        for path in unused(self._folder, self._there or {"indexes": {}}):
+        for path in unused(self._folder, self._there):
             path.unlink(missing_ok=True)
         write_json(mark, {"format": FORMAT, **plan})
 
@@ -460,11 +479,12 @@ def _base(
         return None
     entry = known["indexes"][kind]
     files = ListFiles.of(folder, kind, number)
-    whole = all(path.exists() for path in files.all) and files.sizes() == entry["files"]
-    return _Base(files, before.rows, entry["trained_rows"], entry["code"]) if whole else None
+    if not are_whole(folder, entry["files"]):
+        return None
+    return _Base(files, before.rows, entry["trained_rows"], entry["code"])
 
 
 def _number(manifest: Mapping[str, Any], kind: Kind) -> int | None:
     """Return the number of the files of a kind's index; None where it has none."""
     files = manifest["indexes"].get(kind, {}).get("files")
-    return int(min(files).partition("-")[2].partition(".")[0]) if files else None
+    return number_of(files) if files else None

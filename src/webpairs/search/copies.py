@@ -32,6 +32,13 @@ def group_copies(vectors: Floats, same: float = SAME) -> Rows:
     return first
 
 
+def fold_copies(vectors: Floats, same: float = SAME) -> list[Rows]:
+    """Return the groups of (n, d) vectors, best first: the places of each, the first its best."""
+    first = group_copies(vectors, same)
+    order = np.argsort(first, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(first[order])) + 1) if len(order) else []
+
+
 def keep_first(vectors: Floats, same: float = SAME) -> Rows:
     """Return the places of the vectors that stay, rising."""
     return np.flatnonzero(group_copies(vectors, same) == np.arange(len(vectors)))

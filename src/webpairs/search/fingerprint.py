@@ -1,8 +1,9 @@
 """Say in a digest which embeddings and metadata a dataset has, so that an index can be held to it.
 
 Of a run folder it is made of the file digests in the shards' stats, which are read and not computed
-again; of other folders, of rows that are picked from every file. A dataset whose shards were only
-added to begins with the same digest.
+again; of other folders, of rows that are picked from every file of embeddings and of the footer of
+every file of metadata, which has the sizes of its columns and their least and greatest values. A
+dataset whose shards were only added to begins with the same digest.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from webpairs.shard import ShardFiles
 
 PICKED_ROWS: Final = 16
 """Rows of a file that are compared where nothing states its digest."""
+_MOST_FOOTER: Final = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def _shards(vectors: Vectors) -> Iterator[bytes]:
     both = [Vectors(vectors.source, kind) for kind in KINDS]
     for place, name in enumerate(vectors.source.names):
         num_rows = int(vectors.offsets[place + 1] - vectors.offsets[place])
-        content = _stated(vectors, name) or _picked(both, place)
+        content = _stated(vectors, name) or _picked(both, place) + _footer(vectors, name)
         parts = (name.encode(), b"%d" % num_rows, content)
         yield blake2b(b"\0".join(parts), digest_size=16).digest()
 
@@ -86,3 +88,19 @@ def _picked(both: Iterable[Vectors], place: int) -> bytes:
         rows = np.linspace(0, len(shard) - 1, PICKED_ROWS).astype(np.int64)
         parts.append(shard[rows].tobytes())
     return b"\0".join(parts)
+
+
+def _footer(vectors: Vectors, name: str) -> bytes:
+    """Return the footer of a shard's metadata; parquet says at the end how long it is."""
+    path = vectors.source.folder / "metadata" / f"metadata_{name}.parquet"
+    if isinstance(vectors.source, RunFolder):
+        path = ShardFiles.of(vectors.source.folder, name).metadata
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, 2)
+            file.seek(max(0, end - 8))
+            length = int.from_bytes(file.read(4), "little")
+            file.seek(max(0, end - 8 - min(length, _MOST_FOOTER)))
+            return b"%d" % end + file.read()
+    except OSError:
+        return b"none"

@@ -1,7 +1,7 @@
 """Open the index of a dataset, and find what is nearest to a vector.
 
-index = open_index(vectors_of(ds.source), "my-dataset/index")
-found = index.search(queries, k=10, of="text")      # rows in the dataset's order, cosines
+indexes, rows = open_index(vectors_of(ds.source), "my-dataset/index")
+found = indexes["image"].search(queries, k=10, of="text")  # rows in the dataset's order, cosines
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from webpairs.search.index_file import (
     ListFiles,
     check_files,
     check_index,
+    number_of,
     read_index_manifest,
+    rows_path,
 )
 from webpairs.search.inverted import Inverted, Probing
 from webpairs.search.library import threads_for
+from webpairs.search.row_store import RowStore
 from webpairs.search.vectors import KINDS, Floats, Kind, Vectors, normalised
 
 
@@ -42,8 +45,7 @@ class Index:
         if entry["kind"] == EXACT:
             return
         check_files(folder, entry["files"], vectors.source.folder)
-        number = int(min(entry["files"]).partition("-")[2].partition(".")[0])
-        files = ListFiles.of(folder, vectors.kind, number)
+        files = ListFiles.of(folder, vectors.kind, number_of(entry["files"]))
         with np.load(files.facts) as facts:
             self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in KINDS}
             sizes: Rows = facts["sizes"]
@@ -92,8 +94,8 @@ class Index:
         return max(KINDS, key=lambda kind: float(self._means[kind] @ query))
 
 
-def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> dict[Kind, Index]:
-    """Return the indexes of a dataset's kinds of embeddings that are in a folder.
+def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind, Index], RowStore]:
+    """Return a dataset's index in a folder: of each kind of embeddings, and what results show.
 
     Raises ConfigError, with the reason and what to do, when there is none, or one of something
     else: another model, other embeddings, other samples.
@@ -104,11 +106,14 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> dict[Kind, Inde
         what = "holds no index that this version reads" if folder.exists() else "does not exist"
         raise ConfigError(f"{folder} {what}: type webpairs index {source.folder} first")
     check_index(folder, manifest, vectors["image"])
-    return {
+    indexes: dict[Kind, Index] = {
         kind: Index(folder, manifest["indexes"][kind], vectors[kind])
         for kind in KINDS
         if kind in manifest["indexes"]
     }
+    files = manifest["rows"]["files"]
+    check_files(folder, files, source.folder)
+    return indexes, RowStore(rows_path(folder, number_of(files)), vectors["image"].offsets)
 
 
 def _directions(queries: Floats, dim: int) -> Floats:

@@ -4,15 +4,17 @@
     index/image-0.faiss        centroids and codec, as faiss writes them
     index/image-0.lists        codes and row numbers, list after list; read by mapping it
     index/image-0.npz          sizes of the lists, and the held-out queries with their truth
+    index/rows-0.arrow         what results show of every sample (row_store.py)
     index/work/                parts of an index that is being built
 
 Files of an index that was extended have the next number, so that whoever reads the old ones can go
-on. An exact index has no files but the manifest: the embeddings themselves are searched.
+on. An exact index has no lists: the embeddings themselves are searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,11 +27,12 @@ from webpairs.manifest import NAME, read_manifest
 from webpairs.search.fingerprint import fingerprints
 from webpairs.search.vectors import Vectors
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 FOLDER: Final = "index"
 WORK: Final = "work"
 EXACT: Final = "exact"
 """Kind of an index without files."""
+_OURS: Final = re.compile(r"(image|text)-\d+\.(faiss|lists|npz)|rows-\d+\.arrow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,32 @@ def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> 
         )
 
 
+def rows_path(folder: Path, number: int) -> Path:
+    """Return where the rows of an index of this number are."""
+    return folder / f"rows-{number}.arrow"
+
+
+def number_of(files: Mapping[str, int]) -> int:
+    """Return the number that some files of an index have."""
+    return int(min(files).partition("-")[2].partition(".")[0])
+
+
+def sizes_of(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return every file that a manifest names, and how many bytes it has."""
+    sizes = dict(manifest["rows"]["files"])
+    for one in manifest["indexes"].values():
+        sizes |= one["files"]
+    return sizes
+
+
+def are_whole(folder: Path, sizes: Mapping[str, int]) -> bool:
+    """Say whether files of an index are there and have their sizes."""
+    try:
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except OSError:
+        return False
+
+
 def check_files(folder: Path, sizes: Mapping[str, int], again: Path) -> None:
     """Raise ConfigError where a file of an index is missing or cut."""
     for name, size in sizes.items():
@@ -138,13 +167,11 @@ def check_files(folder: Path, sizes: Mapping[str, int], again: Path) -> None:
             )
 
 
-def unused(folder: Path, manifest: Mapping[str, Any]) -> list[Path]:
+def unused(folder: Path, manifest: Mapping[str, Any] | None) -> list[Path]:
     """Return files of indexes that the manifest does not name: of earlier ones, or stopped ones."""
-    named = {name for one in manifest["indexes"].values() for name in one["files"]}
-    files: Sequence[Path] = [
-        path for suffix in ("faiss", "lists", "npz") for path in folder.glob(f"*-*.{suffix}")
-    ]
-    return [path for path in files if path.name not in named]
+    named = {} if manifest is None else sizes_of(manifest)
+    ours = (path for path in folder.iterdir() if _OURS.fullmatch(path.name))
+    return [path for path in ours if path.name not in named]
 
 
 def _named(model: Mapping[str, Any]) -> str:

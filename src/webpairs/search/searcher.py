@@ -8,10 +8,10 @@ for hit in searcher.search(query, k=20, where="similarity > 0.32"):
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,17 +22,22 @@ from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows
 from webpairs.search.captions import find_words
-from webpairs.search.copies import keep_first
+from webpairs.search.chosen_rows import ChosenRows
+from webpairs.search.copies import fold_copies
 from webpairs.search.index import Index, open_index
 from webpairs.search.index_file import index_folder
 from webpairs.search.model import NoModel, embed_images, load_model_of, read_image
 from webpairs.search.options import MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
+from webpairs.search.row_store import RowStore
 from webpairs.search.vectors import KINDS, Floats, Kind, Vectors
 
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
 
+LEAST_LOOKED_AT: Final = 128
+"""Results that are looked for even where fewer are asked for: pages of the first follow from one
+search."""
 UNIQUE_MORE: Final = 4
 """So many times as many results are looked at where copies are folded."""
 
@@ -49,7 +54,10 @@ class Hit:
     similarity: float | None
     """To the query; None where captions were searched."""
     columns: Mapping[str, Any]
-    """Features under the page's names (`similarity` is that of image and caption), and others."""
+    """Features under the page's names (`similarity` is that of image and caption, `nsfw` the tag's
+    name), and others."""
+    folded: tuple[int, ...] = ()
+    """Rows that show the same and are less near, where such are folded; best first."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -59,6 +67,7 @@ class Hit:
             "uid": self.uid,
             "similarity": self.similarity,
             "columns": dict(self.columns),
+            "folded": list(self.folded),
         }
 
 
@@ -73,10 +82,17 @@ class SearchResult:
 
 
 class Searcher:
-    """Hold a dataset, its indexes and its model; safe to use from several threads."""
+    """Hold a dataset, its indexes and its model; safe to use from several threads.
+
+    Only the model is used by one thread at a time: nothing else waits for it.
+    """
 
     def __init__(
-        self, dataset: Dataset, indexes: Mapping[Kind, Index], model: str | None = None
+        self,
+        dataset: Dataset,
+        indexes: Mapping[Kind, Index],
+        rows: RowStore,
+        model: str | None = None,
     ) -> None:
         """`model` is a spec where the dataset does not say which model made its embeddings."""
         if not indexes:
@@ -85,8 +101,10 @@ class Searcher:
         self.indexes = indexes
         self._spec = model
         self._vectors = next(iter(indexes.values())).vectors
-        # Open shards and the model are shared; neither is made for several threads.
-        self._lock = threading.RLock()
+        self._rows = rows
+        self._chosen = ChosenRows(dataset, self._vectors.offsets)
+        self._model: Model | None = None
+        self._model_lock = threading.RLock()
 
     @classmethod
     def open(
@@ -98,14 +116,17 @@ class Searcher:
         """
         dataset = open_dataset(folder)
         vectors: dict[Kind, Vectors] = {kind: Vectors(dataset.source, kind) for kind in KINDS}
-        found = open_index(vectors, index_folder(dataset.source, index))
-        return cls(dataset, found, model)
+        found, rows = open_index(vectors, index_folder(dataset.source, index))
+        return cls(dataset, found, rows, model)
 
-    @cached_property
+    @property
     def model(self) -> Model:
         """Return the model that made the embeddings; raises NoModel where it cannot be had."""
-        with self._lock:
-            return load_model_of(self.dataset.source, self._vectors.dim, self._spec)
+        with self._model_lock:
+            if self._model is None:
+                source = self.dataset.source
+                self._model = load_model_of(source, self._vectors.dim, self._spec)
+            return self._model
 
     def index(self, kind: str | None) -> Index:
         """Return the index of a kind of embeddings; None: of images if they are indexed."""
@@ -120,15 +141,13 @@ class Searcher:
 
     def text(self, text: str, weight: float = 1.0) -> Term:
         """Return a text as a term."""
-        model = self.model
-        with self._lock:
-            return Term(model.embed_texts([text])[0], "text", weight)
+        with self._model_lock:
+            return Term(self.model.embed_texts([text])[0], "text", weight)
 
     def image(self, data: bytes, weight: float = 1.0) -> Term:
         """Return an encoded image as a term; ConfigError where it cannot be decoded."""
-        model = self.model
-        with self._lock:
-            return Term(embed_images(model, [data])[0], "image", weight)
+        with self._model_lock:
+            return Term(embed_images(self.model, [data])[0], "image", weight)
 
     def like(self, key: str, kind: Kind = "image", weight: float = 1.0) -> Term:
         """Return the embedding of a sample as a term; ConfigError when there is no such key."""
@@ -140,30 +159,25 @@ class Searcher:
 
     def row_of(self, key: str) -> int:
         """Return a sample's number in the dataset's order; ConfigError when there is none."""
-        with self._lock:
-            for place in self.dataset.source.places_of(key):
-                if (row := self.dataset.shard(place).row_of(key)) is not None:
-                    return int(self._vectors.offsets[place]) + row
+        for place in self.dataset.source.places_of(key):
+            if (row := self._rows.row_of(key, place)) is not None:
+                return row
         raise ConfigError(f"{self.dataset.source.folder} has no sample {key!r}")
 
-    def rows_where(self, expression: str) -> Rows:
-        """Return the numbers of the samples for which an expression is true, rising."""
-        with self._lock:
-            chosen = self.dataset.where(expression)
-            offsets = self._vectors.offsets
-            found: list[Rows] = [np.zeros(0, np.int64)]
-            for place in range(len(chosen.source.names)):
-                rows = chosen.view.rows(place, chosen.shard)
-                if rows is None:
-                    rows = np.arange(offsets[place + 1] - offsets[place])
-                found.append(offsets[place] + rows)
-        return np.concatenate(found)
+    def rows_where(self, expression: str, limit_s: float | None = None) -> Rows:
+        """Return the numbers of the samples for which an expression is true, rising.
+
+        Those of the last expressions are remembered. Raises ConfigError that says what is wrong
+        with the expression, or that it takes longer than `limit_s`.
+        """
+        return self._chosen.rows(expression, limit_s)
 
     def search(
         self,
         query: Query,
         k: int,
         *,
+        offset: int = 0,
         kind: str | None = None,
         where: str | None = None,
         unique: bool = False,
@@ -171,19 +185,26 @@ class Searcher:
     ) -> list[Hit]:
         """Return the k samples whose embeddings of a kind are nearest to a query, best first.
 
-        With `unique`, of those that show the same only the best.
+        The first `offset` of them are left out. With `unique`, of those that show the same only
+        the best; the others are in its `folded`. How many results are looked at rises in large
+        steps, so that the next page seldom follows from another search.
         """
         among = None if where is None else self.rows_where(where)
         index = self.index(kind)
-        wanted = min(k * UNIQUE_MORE, MAX_K) if unique else k
+        end = offset + k
+        looked_at = max(LEAST_LOOKED_AT, 2 ** math.ceil(math.log2(end)))
+        wanted = min(looked_at * UNIQUE_MORE if unique else looked_at, MAX_K)
         found = index.search(query.vector[None], wanted, of=query.kind, among=among)
         rows, similarities = found.rows[0], found.similarities[0]
         there = rows >= 0
         rows, similarities = rows[there], similarities[there]
-        if unique:
-            kept = keep_first(index.vectors.take(rows))[:k]
-            rows, similarities = rows[kept], similarities[kept]
-        return self.hits(rows, similarities, columns)
+        if not unique:
+            return self.hits(rows[offset:end], similarities[offset:end], columns)
+        groups = fold_copies(index.vectors.take(rows))[offset:end]
+        best = np.array([group[0] for group in groups], np.int64)
+        folded = {int(rows[group[0]]): tuple(rows[group[1:]].tolist()) for group in groups}
+        hits = self.hits(rows[best], similarities[best], columns)
+        return [replace(hit, folded=folded[hit.row]) for hit in hits]
 
     def search_captions(
         self,
@@ -195,56 +216,56 @@ class Searcher:
         columns: Sequence[str] = TABULAR,
     ) -> list[Hit]:
         """Return the first k samples whose caption has these words; no model is needed."""
-        with self._lock:
-            dataset = self.dataset if where is None else self.dataset.where(where)
-            rows = find_words(dataset, self._vectors.offsets, texts, without, k)
-        return self.hits(rows, None, columns)
+        among = None if where is None else self.rows_where(where)
+        return self.hits(find_words(self._rows, among, texts, without, k), None, columns)
 
     def hits(
         self, rows: Rows, similarities: Floats | None, columns: Sequence[str] = TABULAR
     ) -> list[Hit]:
         """Return samples by their numbers, in this order, with columns of metadata.
 
-        Samples whose shard cannot be read are left out.
+        Samples whose metadata cannot be read are left out. Columns that are not the page's are
+        read from the shards, which takes longer.
         """
-        has_uid = "uid" in self.dataset.source.column_names
-        names = list(dict.fromkeys(("key", *(("uid",) if has_uid else ()), *columns)))
+        others = [name for name in columns if name not in TABULAR]
+        more = self._columns_of(rows, others) if others else None
+        hits: list[Hit] = []
+        for number, (row, sample) in enumerate(
+            zip(rows.tolist(), self._rows.rows(rows), strict=True)
+        ):
+            if sample is None or (more is not None and row not in more):
+                continue
+            known = sample if more is None else sample | more[row]
+            uid: bytes | None = sample["uid"]
+            similarity = None if similarities is None else float(similarities[number])
+            shown = {name: known[name] for name in columns}
+            key = sample["key"]
+            hits.append(Hit(row, key, None if uid is None else uid.hex(), similarity, shown))
+        return hits
+
+    def _columns_of(self, rows: Rows, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+        """Return columns by the number of the row, without what cannot be read."""
         places = np.searchsorted(self._vectors.offsets, rows, "right") - 1
         found: dict[int, dict[str, Any]] = {}
-        with self._lock:
-            for place in np.flatnonzero(np.bincount(places)).tolist():
-                first = int(self._vectors.offsets[place])
-                here = np.sort(rows[places == place]) - first
-                piece = self.dataset.piece(place, here, names)
-                if piece is not None:
-                    numbers = (piece.rows + first).tolist()
-                    found |= zip(numbers, piece.table.to_pylist(), strict=True)
-        hits: list[Hit] = []
-        for number, row in enumerate(rows.tolist()):
-            if (sample := found.get(row)) is not None:
-                uid = sample.get("uid")
-                hits.append(
-                    Hit(
-                        row,
-                        sample["key"],
-                        uid.hex() if isinstance(uid, bytes) else None,
-                        None if similarities is None else float(similarities[number]),
-                        {name: sample[name] for name in columns},
-                    )
-                )
-        return hits
+        for place in np.unique(places).tolist():
+            first = int(self._vectors.offsets[place])
+            here = np.unique(rows[places == place]) - first
+            piece = self.dataset.piece(place, here, names)
+            if piece is not None:
+                numbers = (piece.rows + first).tolist()
+                found |= zip(numbers, piece.table.to_pylist(), strict=True)
+        return found
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the encoded images of samples by their numbers; None where there is none."""
         if not self.dataset.source.has_images:
             return [None] * len(rows)
         offsets = self._vectors.offsets
-        with self._lock:
-            places = (np.searchsorted(offsets, rows, "right") - 1).tolist()
-            return [
-                self.dataset.shard(place).image(row - int(offsets[place]))
-                for row, place in zip(rows, places, strict=True)
-            ]
+        places = (np.searchsorted(offsets, rows, "right") - 1).tolist()
+        return [
+            self.dataset.shard(place).image(row - int(offsets[place]))
+            for row, place in zip(rows, places, strict=True)
+        ]
 
 
 def search_dataset(options: SearchOptions) -> SearchResult:

@@ -1,0 +1,106 @@
+"""Keep what results show of every sample in one Arrow file that is mapped: no shard is opened.
+
+    index/rows-0.arrow     key, uid and the page's tabular features, uncompressed, shard by shard
+
+A record batch has at most 16,384 rows and never rows of two shards, so that a row's number says
+where it is. Rows whose metadata cannot be read have no key. About 270 bytes a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+
+from webpairs.load.source import Rows
+
+pc: Any = pyarrow.compute  # its functions are made at run time
+
+BATCH_ROWS: Final = 16_384
+SCHEMA: Final = pa.schema(
+    [
+        pa.field("key", pa.string()),
+        pa.field("uid", pa.binary()),
+        *(pa.field(name, pa.string()) for name in ("caption", "license", "nsfw")),
+        *(pa.field(name, pa.int32()) for name in ("original_height", "original_width")),
+        pa.field("similarity", pa.float64()),
+        pa.field("url", pa.string()),
+    ]
+)
+"""The tag by its name, everything else as `load` hands it out."""
+_KEPT_BATCHES: Final = 4_096
+"""Batches that stay open: 3 kB each."""
+
+
+class RowStore:
+    """Read rows by their numbers in the dataset's order; takes no lock, any thread may read."""
+
+    def __init__(self, path: Path, offsets: Rows) -> None:
+        """`offsets` say where shards begin; raises OSError or ArrowException for another file."""
+        self._file = pa.ipc.open_file(pa.memory_map(str(path)))
+        self._starts = _batch_starts(offsets)
+        self.offsets = offsets
+        self._batches: dict[int, pa.RecordBatch] = {}
+        if self._file.schema != SCHEMA or self._file.num_record_batches != len(self._starts) - 1:
+            raise pa.ArrowInvalid(f"{path} has other rows than the dataset")
+        if len(self._starts) > 1:
+            self.batch(len(self._starts) - 2)  # what the reader does once it does here
+
+    def rows(self, rows: Rows) -> list[dict[str, Any] | None]:
+        """Return what is known of `rows`, in this order; None: it could not be read."""
+        if not len(rows):
+            return []
+        numbers = np.searchsorted(self._starts, rows, "right") - 1
+        places = (rows - self._starts[numbers]).tolist()
+        picked = [
+            self.batch(number).slice(place, 1)
+            for number, place in zip(numbers.tolist(), places, strict=True)
+        ]
+        found = pa.Table.from_batches(picked).to_pylist()
+        return [None if one["key"] is None else one for one in found]
+
+    def row_of(self, key: str, place: int) -> int | None:
+        """Return the number of the row of shard `place` that has this key."""
+        for number in self._of_shard(place):
+            row = pc.index(self.batch(number).column("key"), key).as_py()
+            if row >= 0:
+                return int(self._starts[number]) + row
+        return None
+
+    @property
+    def num_unreadable(self) -> int:
+        """Return how many rows could not be read."""
+        return sum(keys.null_count for _, keys in self.column("key"))
+
+    def column(self, name: str) -> Iterator[tuple[int, pa.Array]]:
+        """Yield a column, batch after batch, with the number of the first row of each."""
+        for number, start in enumerate(self._starts[:-1].tolist()):
+            yield start, self.batch(number).column(name)
+
+    def shard(self, place: int) -> list[pa.RecordBatch] | None:
+        """Return the batches of a shard; None when some of its rows could not be read."""
+        batches = [self._file.get_batch(number) for number in self._of_shard(place)]
+        return None if any(one.column("key").null_count for one in batches) else batches
+
+    def batch(self, number: int) -> pa.RecordBatch:
+        """Return a batch by its number."""
+        batch = self._batches.get(number)
+        if batch is None:
+            if len(self._batches) >= _KEPT_BATCHES:
+                self._batches.clear()
+            batch = self._batches[number] = self._file.get_batch(number)
+        return batch
+
+    def _of_shard(self, place: int) -> range:
+        return range(*np.searchsorted(self._starts, self.offsets[place : place + 2]).tolist())
+
+
+def _batch_starts(offsets: Rows) -> Rows:
+    """Return the first row of every batch, and the number of rows."""
+    pieces = [np.arange(start, end, BATCH_ROWS) for start, end in pairwise(offsets.tolist())]
+    return np.concatenate([*pieces, offsets[-1:]])
