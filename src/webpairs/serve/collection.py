@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Served:
     encoder: Encoder | None
     no_model: str | None
     """Why there is no encoder."""
+    counted: dict[str | None, dict[str, Any]] = field(default_factory=dict[str | None, Any])
+    """Counts of columns by the filter they were taken for."""
 
     def need_encoder(self) -> Encoder:
         """Return the encoder; raise NoModel where there is none."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute
 
-from webpairs.load.features import TABULAR
+from webpairs.load.features import LABELS, MISSING_SIMILARITY, TABULAR, UNTAGGED
 from webpairs.load.source import Rows
 from webpairs.search.vectors import Kind
 from webpairs.serve.collection import Served
@@ -28,6 +28,8 @@ NEAREST: Final = 1_000
 MAX_ROWS: Final = 1_000_000
 """Of a dataset, or of what a filter leaves, so many are counted: shards hold samples at random."""
 MAX_VALUES: Final = 12
+MAX_KEPT: Final = 64
+"""Counts of a dataset's filters that are remembered."""
 _MAX_VALUE_CHARS: Final = 200
 _SIZES: Final = (0, 128, 256, 512, 1024)
 _STEPS: Final = tuple(round(0.02 * step, 2) for step in range(10, 26))
@@ -57,15 +59,23 @@ async def count_facets(state: State, served: Served, request: SearchRequest) -> 
     def count() -> dict[str, Any]:
         if terms:
             rows, _ = nearest_rows(state, served, terms, kind, NEAREST, request.where)
-            of = f"the nearest {len(rows):,}"
-        else:
-            rows = rows_where(served, request.where)
-            num = served.vectors.num_rows if rows is None else len(rows)
-            what = "all" if rows is None else "all that match"
-            of = what if num <= MAX_ROWS else f"the first {MAX_ROWS:,}"
-        return {"of": of, **_counts(served, rows)}
+            return {"of": f"the nearest {len(rows):,}", **_counts(served, rows)}
+        if (found := served.counted.get(request.where)) is None:
+            found = _count_all(served, request.where)
+            if len(served.counted) >= MAX_KEPT:
+                served.counted.clear()
+            served.counted[request.where] = found
+        return found
 
     return await state.work(count)
+
+
+def _count_all(served: Served, where: str | None) -> dict[str, Any]:
+    rows = rows_where(served, where)
+    num = served.vectors.num_rows if rows is None else len(rows)
+    what = "all" if rows is None else "all that match"
+    of = what if num <= MAX_ROWS else f"the first {MAX_ROWS:,}"
+    return {"of": of, **_counts(served, rows)}
 
 
 def _counts(served: Served, rows: Rows | None) -> dict[str, Any]:
@@ -116,7 +126,7 @@ def _facets(columns: Sequence[str]) -> list[Facet]:
             _similarity_label,
             in_order=True,
         ),
-        _plain("nsfw", "NSFW tag"),
+        Facet("nsfw", "NSFW tag", ("nsfw",), _tags, partial(_equals, "nsfw")),
         _plain("license_id", "Licence") if "license_id" in names else _plain("license", "Licence"),
         Facet("host", "Site", ("url",), _hosts, partial(_equals, "split_part(url, '/', 3)")),
         Facet(
@@ -150,6 +160,13 @@ def _texts(name: str, table: pa.Table) -> Any:
     return pc.if_else(pc.equal(texts, ""), None, texts)
 
 
+def _tags(table: pa.Table) -> Any:
+    """Return the tags; null everywhere where nothing is tagged."""
+    tags = table.column("nsfw")
+    tagged = pc.any(pc.not_equal(tags, LABELS[UNTAGGED])).as_py()
+    return tags if tagged else pa.nulls(len(tags), pa.string())
+
+
 def _equals(expression: str, value: str) -> str:
     return f"{expression} = '{value.replace(chr(39), chr(39) * 2)}'"
 
@@ -161,8 +178,7 @@ def _hosts(table: pa.Table) -> Any:
 
 def _similarity_steps(table: pa.Table) -> Any:
     steps = pc.floor(pc.multiply(table.column("similarity"), 50.0))
-    # -2 stands for none; what no picture reaches is one group with the last step.
-    none = pc.less(table.column("similarity"), -1.0)
+    none = pc.less_equal(table.column("similarity"), MISSING_SIMILARITY)
     low, high = _STEPS[0] * 50, _STEPS[-1] * 50
     clipped = pc.min_element_wise(pc.max_element_wise(steps, low), high)
     return pc.if_else(none, None, clipped.cast(pa.int64(), safe=False))
@@ -170,7 +186,9 @@ def _similarity_steps(table: pa.Table) -> Any:
 
 def _similarity_where(step: int) -> str:
     low, high = _edges(step)
-    parts = ["similarity >= -1"] if low is None else [f"similarity >= {low:.2f}"]
+    parts = (
+        [f"similarity > {MISSING_SIMILARITY:g}"] if low is None else [f"similarity >= {low:.2f}"]
+    )
     if high is not None:
         parts.append(f"similarity < {high:.2f}")
     return " and ".join(parts)

@@ -154,10 +154,12 @@ def _by_words(served: Served, request: SearchRequest) -> _Page:
 
 
 def _in_order(served: Served, request: SearchRequest) -> _Page:
+    start, end = request.offset, request.offset + request.k + 1
     rows = rows_where(served, request.where)
     if rows is None:
-        rows = np.arange(served.vectors.num_rows)
-    chosen = rows[request.offset : request.offset + request.k + 1]
+        chosen = np.arange(start, min(end, served.vectors.num_rows))
+    else:
+        chosen = rows[start:end]
     return _page(served, served.searcher.hits(chosen, None), request.k)
 
 
