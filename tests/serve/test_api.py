@@ -14,10 +14,12 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
+from run_folders import SmallCrawl
 from served_folders import client_of
 from starlette.testclient import TestClient
 
 import webpairs
+from webpairs import BuildOptions, build_dataset
 from webpairs.search.build_index import build_index
 from webpairs.search.options import IndexOptions
 
@@ -226,6 +228,36 @@ def test_random_samples_follow_their_seed(client: TestClient) -> None:
     rows = client.get("/api/loose/rows", params={"keys": ",".join(keys_of(png))}).json()["rows"]
     facts = [fact for row in rows for group in row["groups"] for fact in group["facts"]]
     assert {fact["value"] for fact in facts if fact["name"] == "format"} == {"png"}
+
+
+def test_both_sides_of_the_threshold(little_web: SmallCrawl, tmp_path: Path) -> None:
+    out = tmp_path / "strict"
+    build_dataset(
+        BuildOptions(
+            inputs=tuple(map(str, little_web.files.warc)),
+            images="archive",
+            out=str(out),
+            model="tiny",
+            shard_size=40,
+            workers=1,
+        )
+    )
+    build_index(IndexOptions(source=str(out)))
+    with client_of(out) as client:
+        found = client.get("/api/strict/near-threshold", params={"k": 7}).json()
+    assert found["threshold"] == 0.3
+    kept = sql(out, "select similarity from samples order by similarity limit 7")
+    shown = [hit["columns"]["similarity"] for hit in found["kept"]]
+    assert shown == pytest.approx([one for (one,) in kept])
+    assert shown[0] >= 0.3
+    drops = f"read_parquet('{out}/drops/0*.parquet')"
+    dropped = duckdb.sql(
+        f"select similarity, url, text from {drops} where reason = 'similarity' "
+        "order by similarity desc limit 7"
+    ).fetchall()
+    assert [(one["similarity"], one["url"], one["caption"]) for one in found["dropped"]] == dropped
+    assert len(dropped) == 7
+    assert dropped[0][0] < 0.3
 
 
 def test_picked_samples_are_saved(client: TestClient, indexed_run: Path) -> None:

@@ -31,7 +31,8 @@ MAX_VALUES: Final = 12
 MAX_KEPT: Final = 64
 """Counts of a dataset's filters that are remembered."""
 _MAX_VALUE_CHARS: Final = 200
-_SIZES: Final = (0, 128, 256, 512, 1024)
+_SIZES: Final = (1, 128, 256, 512, 1024)
+"""Of the shorter side; a size of 0 stands for none."""
 _STEPS: Final = tuple(round(0.02 * step, 2) for step in range(10, 26))
 
 
