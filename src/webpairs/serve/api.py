@@ -12,7 +12,7 @@ from starlette.responses import Response
 from webpairs import __version__
 from webpairs.serve.body import read_body, read_json
 from webpairs.serve.facets import count_facets
-from webpairs.serve.find import find, rows_where, shown
+from webpairs.serve.find import choose_rows, find, rows_where, shown
 from webpairs.serve.json import json_response
 from webpairs.serve.near_threshold import near_threshold
 from webpairs.serve.refusal import UNUSABLE, Refusal
@@ -73,6 +73,8 @@ async def answer_random(request: Request) -> Response:
     num = _number(request, "k", 40, 1, MAX_SAMPLES)
     seed = _number(request, "seed", int(np.random.default_rng().integers(1 << 31)), 0, 2**63 - 1)
     where = request.query_params.get("where") or None
+
+    await choose_rows(state, served, where)
 
     def pick() -> list[dict[str, Any]]:
         rows = rows_where(served, where)

@@ -17,7 +17,7 @@ from webpairs.load.features import LABELS, MISSING_SIMILARITY, TABULAR, UNTAGGED
 from webpairs.load.source import Rows
 from webpairs.search.vectors import Kind
 from webpairs.serve.collection import Served
-from webpairs.serve.find import nearest_rows, rows_where
+from webpairs.serve.find import choose_rows, nearest_rows, rows_where
 from webpairs.serve.requests import SearchRequest
 from webpairs.serve.state import State
 from webpairs.serve.terms import make_terms
@@ -56,6 +56,8 @@ async def count_facets(state: State, served: Served, request: SearchRequest) -> 
     kind: Kind = served.searcher.index(request.kind).vectors.kind
     if any(one.text is None for one in request.terms) or served.encoder is not None:
         terms = await make_terms(state, served, request.terms, kind)
+
+    await choose_rows(state, served, request.where)
 
     def count() -> dict[str, Any]:
         if terms:

@@ -46,6 +46,7 @@ async def find(state: State, served: Served, request: SearchRequest) -> dict[str
             raise
         note = f"no model, so captions were searched for the words: {error}"
     embedded = time.perf_counter()
+    await choose_rows(state, served, request.where)
     with state.metrics.time("full_knn_request_time"):
         if note is not None:
             page = await state.work(lambda: _by_words(served, request))
@@ -107,6 +108,15 @@ def described(asked: TermRequest, term: Term) -> dict[str, Any]:
     }
 
 
+async def choose_rows(state: State, served: Served, where: str | None) -> None:
+    """Find the rows that an expression chooses, which are remembered for `rows_where`.
+
+    Few are looked for at a time, so that slow filters do not hold up who asks for none.
+    """
+    if where is not None:
+        await state.filter(lambda: rows_where(served, where))
+
+
 def rows_where(served: Served, where: str | None) -> Rows | None:
     """Return the rows that an expression chooses; None: all."""
     return None if where is None else served.searcher.rows_where(where, WHERE_LIMIT_S)
@@ -132,7 +142,6 @@ def nearest_rows(
 
 
 def _by_terms(served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind) -> _Page:
-    rows_where(served, request.where)  # remembered for the search, which has no limit of its own
     hits = served.searcher.search(
         combine(terms),
         request.k + 1,  # one more says whether more follow
@@ -145,7 +154,6 @@ def _by_terms(served: Served, request: SearchRequest, terms: Sequence[Term], kin
 
 
 def _by_words(served: Served, request: SearchRequest) -> _Page:
-    rows_where(served, request.where)
     texts = [one.text or "" for one in request.terms if one.weight > 0]
     without = [one.text or "" for one in request.terms if one.weight <= 0]
     num = request.offset + request.k + 1

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from webpairs import __version__
 from webpairs.errors import ConfigError
-from webpairs.search.page import visible
+from webpairs.report.shown import web
 from webpairs.serve.api import datasets, detail
 from webpairs.serve.facets import count_facets
 from webpairs.serve.find import find
@@ -121,5 +121,10 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["visible"] = visible
+    environment.filters["visible"] = _visible
     return environment.get_template("page.html")
+
+
+def _visible(text: str) -> str:
+    """Return a text of the web as it is shown, whole."""
+    return web(text, len(text)).text

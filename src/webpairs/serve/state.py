@@ -17,6 +17,9 @@ from webpairs.serve.options import ServeOptions
 THREADS: Final = 8
 """More than cores: some wait for the disk. Those beyond wait for their turn."""
 
+FILTERS: Final = 2
+"""Threads that run users' expressions."""
+
 T = TypeVar("T")
 
 
@@ -29,6 +32,12 @@ class State:
     collection: Collection
     images: ImageFetcher
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
+
+    _filters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILTERS))
+
+    async def filter(self, function: Callable[[], T]) -> T:
+        """Return what a function returns that runs a user's expression."""
+        return await to_thread.run_sync(function, limiter=self._filters)
 
     async def work(self, function: Callable[[], T]) -> T:
         """Return what a function returns, which a thread runs."""
