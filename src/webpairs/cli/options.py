@@ -158,3 +158,21 @@ MaxMemory = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+SearchModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="The model that made the embeddings. (default: what the dataset says)",
+        show_default=False,
+    ),
+]
+IndexFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="FOLDER",
+        help="Folder of the index. (default: index in a run folder)",
+        show_default=False,
+    ),
+]

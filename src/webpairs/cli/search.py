@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from webpairs.cli.app import app, make_progress, split_list
-from webpairs.cli.options import MaxMemory
+from webpairs.cli.options import IndexFolder, MaxMemory, SearchModel
 
 Folder = Annotated[
     str,
@@ -120,24 +120,8 @@ def search_verb(
     unique: Annotated[
         bool, typer.Option("--unique", help="Of results that show the same, only the best.")
     ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="The model that made the embeddings. (default: what the dataset says)",
-            show_default=False,
-        ),
-    ] = None,
-    index: Annotated[
-        str | None,
-        typer.Option(
-            "--index",
-            metavar="FOLDER",
-            help="Folder of the index. (default: index in a run folder)",
-            show_default=False,
-        ),
-    ] = None,
+    model: SearchModel = None,
+    index: IndexFolder = None,
     output: Annotated[
         str, typer.Option("--format", metavar="table|json|html", help="How to print.")
     ] = "table",

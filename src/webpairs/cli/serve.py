@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from webpairs.cli.app import app
+from webpairs.cli.options import IndexFolder, SearchModel
 
 
 @app.command("serve")
@@ -55,24 +56,8 @@ def serve_verb(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="The model that made the embeddings. (default: what the dataset says)",
-            show_default=False,
-        ),
-    ] = None,
-    index: Annotated[
-        str | None,
-        typer.Option(
-            "--index",
-            metavar="FOLDER",
-            help="Folder of the index. (default: index in a run folder)",
-            show_default=False,
-        ),
-    ] = None,
+    model: SearchModel = None,
+    index: IndexFolder = None,
 ) -> None:
     """Open a page to search datasets, with an API that clip-retrieval's clients can use."""
     from webpairs.console_serve import print_served

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from webpairs.errors import ConfigError
-from webpairs.serve import api, knn_api, page
+from webpairs.serve import api, knn_api, pages
 from webpairs.serve.collection import Collection
 from webpairs.serve.gate import Gate
 from webpairs.serve.image_url import ImageFetcher
@@ -49,9 +49,9 @@ def _shared(path: str, method: str, answer: Answer) -> Route:
 
 
 ROUTES: Final = [
-    Route("/", page.answer_page, methods=_GET),
-    Route("/sample/{dataset}/{key}", page.answer_sample, methods=_GET),
-    Route("/static/{name}", page.answer_file, methods=_GET),
+    Route("/", pages.answer_page, methods=_GET),
+    Route("/sample/{dataset}/{key}", pages.answer_sample, methods=_GET),
+    Route("/static/{name}", pages.answer_file, methods=_GET),
     Route("/api/datasets", api.answer_datasets, methods=_GET),
     Route("/api/{dataset}/search", api.answer_search, methods=_BOTH),
     Route("/api/{dataset}/facets", api.answer_facets, methods=_BOTH),

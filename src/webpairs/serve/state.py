@@ -32,7 +32,6 @@ class State:
     collection: Collection
     images: ImageFetcher
     _threads: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(THREADS))
-
     _filters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILTERS))
 
     async def filter(self, function: Callable[[], T]) -> T:
