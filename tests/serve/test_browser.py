@@ -1,0 +1,605 @@
+"""The page in a real browser: Chromium, without a window, that can reach this machine alone."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx2 as httpx
+import orjson
+import pytest
+from hostile_rows import CAPTIONS, TAGS, write_hostile
+from served_folders import listening
+
+from webpairs.search.build_index import build_index
+from webpairs.search.options import IndexOptions
+
+sync_api: Any = pytest.importorskip(
+    "playwright.sync_api", reason="needs playwright: run with uv run --group browser"
+)
+BROWSER = next(
+    (
+        one
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (one := shutil.which(name))
+    ),
+    None,
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs Chromium: apt-get install chromium")
+
+Page = Any
+WAIT_MS = 6_000
+expect = sync_api.expect
+
+
+@pytest.fixture(scope="module")
+def site(indexed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve the run as `loose`, one with hostile rows and tags, and one whose model is nowhere."""
+    folder = tmp_path_factory.mktemp("site")
+    hostile = write_hostile(indexed_run, folder / "hostile")
+    modelless = Path(shutil.copytree(indexed_run, folder / "modelless"))
+    manifest = orjson.loads((modelless / "manifest.json").read_bytes())
+    manifest["model"] |= {"spec": "hf:nobody/none", "weights_sha256": "0" * 64}
+    (modelless / "manifest.json").write_bytes(orjson.dumps(manifest))
+    for changed in (hostile, modelless):
+        shutil.rmtree(changed / "index")
+        build_index(IndexOptions(source=str(changed)))
+    replay = "https://replay.example/{timestamp}/{url}"
+    with listening(indexed_run, hostile, modelless, replay_url=replay) as (host, port):
+        yield f"http://{host}:{port}"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start Chromium once for all tests."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=BROWSER,
+            args=[
+                *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+                *("--disable-background-networking", "--disable-component-update"),
+                *("--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"),
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser: Any, site: str) -> Iterator[Callable[..., Page]]:
+    """Return what opens a page; none may fail, break its policy, or ask anybody but the server."""
+    contexts: list[Any] = []
+    faults: list[str] = []
+
+    def note(message: Any) -> None:
+        # What the server refuses is logged by the browser as well; the page says it in words.
+        if message.type == "error" and "the server responded with a status" not in message.text:
+            faults.append(message.text)
+
+    def check(request: Any) -> None:
+        if not request.url.startswith((site, "data:", "blob:")):
+            faults.append(f"asked {request.url}")
+
+    def open_page(**options: Any) -> Page:
+        context = browser.new_context(base_url=site, reduced_motion="reduce", **options)
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("console", note)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", check)
+        page.on("dialog", lambda dialog: (faults.append("a dialog"), dialog.dismiss()))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    """Return an open page."""
+    return new_page()
+
+
+def visit(page: Page, path: str) -> None:
+    """Open an address and wait until results are there."""
+    page.goto(path)
+    page.locator("html.js #shown > *").first.wait_for()
+
+
+def search(page: Page, typed: str) -> None:
+    """Type a search, and wait for what is found."""
+    page.get_by_label("Describe a picture").fill(typed)
+    settle(page, lambda: page.keyboard.press("Enter"))
+
+
+def settle(page: Page, act: Callable[[], Any]) -> None:
+    """Do something that searches, and wait for the answer to be shown."""
+    with page.expect_response(re.compile(r"/api/[^/]+/(search|random|near-threshold)")):
+        act()
+    page.locator("body:not(.busy)").wait_for()
+
+
+def keys(page: Page) -> list[str]:
+    return page.locator("#shown .card").evaluate_all("cards => cards.map(c => c.dataset.key)")
+
+
+def asked(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
+
+
+def found(site: str, dataset: str = "loose", **query: Any) -> list[str]:
+    """Return the keys that the API finds."""
+    reply = httpx.get(f"{site}/api/{dataset}/search", params=query).json()
+    return [hit["key"] for hit in reply["hits"]]
+
+
+def num_samples(site: str) -> int:
+    return httpx.get(f"{site}/api/datasets").json()[0]["samples"]
+
+
+def test_a_search_works_without_javascript(new_page: Callable[..., Page], site: str) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/")
+    page.get_by_label("Describe a picture").fill("a red circle")
+    page.get_by_role("button", name="Search", exact=True).click()
+    first = found(site, q="a red circle")
+    assert keys(page) == first
+    page.get_by_role("link", name="Next").click()
+    assert keys(page) == found(site, q="a red circle", offset=40)
+    page.get_by_role("link", name="Previous").click()
+    page.locator(".choice").first.click()
+    assert asked(page)["q"] == ["a red circle"]
+    assert keys(page) == found(site, q="a red circle", where=asked(page)["where"][0])
+    page.get_by_title("More like this").first.click()
+    assert len(asked(page)["like"]) == 1
+    key = keys(page)[0]
+    page.locator(".about").first.click()
+    assert page.url == f"{site}/sample/loose/{key}"
+    assert key in page.locator("main dl").all_inner_texts()[-1]
+    shown = page.locator("main img").first
+    assert shown.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_signs_make_terms(page: Page, site: str) -> None:
+    visit(page, "/")
+    search(page, "a red circle -blue +many stars")
+    assert asked(page) == {
+        "index": ["loose"],
+        "q": ["a red circle", "many stars"],
+        "not": ["blue"],
+    }
+    assert keys(page) == found(site, q=["a red circle", "many stars"], **{"not": "blue"})
+    settle(page, page.get_by_role("button", name="Unlike blue: turn to like it").click)
+    assert sorted(asked(page)["q"]) == ["a red circle", "blue", "many stars"]
+    settle(page, page.get_by_role("button", name="Remove many stars").click)
+    assert keys(page) == found(site, q=["a red circle", "blue"])
+    page.get_by_role("button", name="Edit blue").or_(page.get_by_title("Edit")).first.click()
+    expect(page.get_by_label("Describe a picture")).to_have_value("a red circle +blue")
+    page.get_by_label("Describe a picture").fill("night")
+    settle(page, page.get_by_role("button", name="Unlike this").click)
+    assert asked(page)["not"] == ["night"]
+    expect(page.get_by_label("Describe a picture")).to_have_value("")
+
+
+def test_more_comes_as_one_scrolls(page: Page, site: str) -> None:
+    visit(page, "/?q=a+star")
+    expect(page.locator("#status")).to_have_text("40 results, more below")
+    total = num_samples(site)
+    while len(keys(page)) < total:
+        before = len(keys(page))
+        page.mouse.wheel(0, 20_000)
+        page.locator("#shown .card").nth(before).wait_for()
+    assert keys(page) == found(site, q="a star", k=total)
+    expect(page.locator("#more")).to_have_count(0)
+    expect(page.locator("#status")).to_have_text(f"{total} results")
+
+
+def test_filters_have_counts_that_hold(page: Page, site: str) -> None:
+    visit(page, "/?index=loose")
+    licence = page.get_by_role("group", name="Licence")
+    first, second = (licence.locator(".choice").nth(place) for place in (0, 1))
+    counts = [int(one.locator(".count").inner_text()) for one in (first, second)]
+    settle(page, first.get_by_role("checkbox").check)
+    (where,) = asked(page)["where"]
+    assert len(found(site, where=where, k=1000)) == counts[0]
+    # The other licences are still there, counted as if none was chosen.
+    expect(second.locator(".count")).to_have_text(str(counts[1]))
+    settle(page, second.get_by_role("checkbox").check)
+    (either,) = asked(page)["where"]
+    assert len(found(site, where=either, k=1000)) == sum(counts)
+    page.get_by_label("Expression").fill("original_width > original_height")
+    settle(page, lambda: page.keyboard.press("Enter"))
+    (wide,) = asked(page)["where"]
+    assert wide == f"{either} and (original_width > original_height)"
+    assert keys(page) == found(site, where=wide)
+    # An address alone brings back which boxes are ticked.
+    page.reload()
+    expect(licence.get_by_role("checkbox", checked=True)).to_have_count(2)
+    removals = page.get_by_role("list", name="Chosen filters").get_by_role("button")
+    expect(removals).to_have_count(3)
+    for left in (2, 1, 0):
+        settle(page, removals.first.click)
+        expect(removals).to_have_count(left)
+    assert "where" not in asked(page)
+
+
+@pytest.mark.parametrize("how", ["chosen", "dropped", "pasted"])
+def test_a_picture_finds_itself(page: Page, site: str, how: str) -> None:
+    visit(page, "/")
+    # What is stored has a border unless the picture was square: another picture, to a model.
+    key = found(site, where="original_width = original_height and format = 'jpeg'")[0]
+    data = httpx.get(f"{site}/api/loose/images/{key}").content
+    if how == "chosen":
+        file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data}
+        settle(page, lambda: page.locator("#file").set_input_files(file))
+    else:
+        give = """([data, how]) => {
+          const bytes = Uint8Array.from(atob(data), (char) => char.charCodeAt(0));
+          const carried = new DataTransfer();
+          carried.items.add(new File([bytes], "photo.jpg", { type: "image/jpeg" }));
+          const options = { bubbles: true, cancelable: true };
+          if (how === "pasted") {
+            document.body.dispatchEvent(
+              new ClipboardEvent("paste", { ...options, clipboardData: carried }));
+          } else {
+            for (const type of ["dragenter", "dragover", "drop"]) {
+              document.body.dispatchEvent(
+                new DragEvent(type, { ...options, dataTransfer: carried }));
+            }
+          }
+        }"""
+        settle(page, lambda: page.evaluate(give, [base64.b64encode(data).decode(), how]))
+    similarity = page.locator("#shown .card .beside span").first
+    assert float(similarity.inner_text()) > 0.999
+    assert key in keys(page)[:5]
+    expect(page.locator(".chip img")).to_have_count(1)
+    expect(page.locator("#drop")).to_be_hidden()
+    # Its embedding is in the address, so that a link finds the same.
+    before = keys(page)
+    assert len(asked(page)["e"]) == 1
+    page.reload()
+    page.locator("html.js .card").first.wait_for()
+    assert keys(page) == before
+    settle(page, page.get_by_role("button", name="Like your picture").click)
+    assert len(asked(page)["unlike_e"]) == 1
+
+
+def test_what_is_no_picture_is_told(page: Page) -> None:
+    visit(page, "/")
+    file = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xffnothing"}
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_have_text(
+        "photo.jpg cannot be read as a picture: use a JPEG, PNG or WebP file."
+    )
+
+
+def test_a_click_on_a_picture_or_a_caption_goes_on(page: Page, site: str) -> None:
+    visit(page, "/")
+    card = page.locator(".card").nth(2)
+    key, caption = card.get_attribute("data-key"), card.locator(".caption").inner_text()
+    settle(page, card.locator(".picture").click)
+    assert asked(page) == {"index": ["loose"], "like": [key]}
+    assert keys(page) == found(site, like=key)
+    page.go_back()
+    settle(page, card.locator(".caption").click)
+    assert asked(page)["q"] == [caption]
+    expect(page.get_by_label("Describe a picture")).to_have_value(caption)
+
+
+def test_back_is_where_one_was(page: Page) -> None:
+    visit(page, "/?q=a+star")
+    page.mouse.wheel(0, 20_000)
+    page.locator(".card").nth(41).scroll_into_view_if_needed()
+    before, place = keys(page), page.evaluate("scrollY")
+    settle(page, page.locator(".card .picture").nth(41).click)
+    assert keys(page) != before
+    page.go_back()
+    expect(page.get_by_label("Describe a picture")).to_have_value("a star")
+    assert keys(page) == before
+    assert abs(page.evaluate("scrollY") - place) < 5
+    page.go_forward()
+    expect(page.locator(".chip")).to_have_count(1)
+
+
+def test_safe_mode_blurs_until_clicked(page: Page, site: str) -> None:
+    visit(page, "/?index=hostile")
+    tagged = sum(TAGS[number % len(TAGS)] in ("UNSURE", "NSFW") for number in range(40))
+    veils = page.get_by_role("button", name="show this picture")
+    expect(veils).to_have_count(tagged)
+    assert "blur" in page.locator(".veiled img").first.evaluate("e => getComputedStyle(e).filter")
+    shown = page.url
+    veils.first.click()
+    expect(veils).to_have_count(tagged - 1)
+    assert page.url == shown
+    page.get_by_role("button", name="Safe mode").click()
+    expect(veils).to_have_count(0)
+    assert asked(page)["safe"] == ["0"]
+    page.reload()
+    page.locator("html.js .card").first.wait_for()
+    expect(veils).to_have_count(0)
+    page.keyboard.press("s")
+    expect(veils).to_have_count(tagged)
+    assert "safe" not in asked(page)
+
+
+def test_safe_mode_needs_no_javascript(new_page: Callable[..., Page]) -> None:
+    page = new_page(java_script_enabled=False)
+    page.goto("/?index=hostile")
+    image = page.locator(".veiled img").first
+    key = page.locator(".card:has(.veiled)").first.get_attribute("data-key")
+    page.locator(".veil").first.click()
+    assert image.evaluate("e => getComputedStyle(e).filter") == "none"
+    page.goto(f"/sample/hostile/{key}")
+    assert "blur" in page.locator(".stage img").evaluate("e => getComputedStyle(e).filter")
+
+
+def test_details_have_every_fact(page: Page, site: str) -> None:
+    visit(page, "/?q=a+red+circle")
+    first, second = keys(page)[:2]
+    page.locator(".about").first.click()
+    panel = page.get_by_role("dialog")
+    row = httpx.get(f"{site}/api/loose/rows/{first}").json()
+    panel.locator("dl").first.wait_for()
+    shown = panel.inner_text()
+    for group in row["groups"]:
+        for fact in group["facts"]:
+            assert fact["title"] in shown
+            assert fact["text"] in (*shown.split("\n"), "–"), fact
+    assert asked(page)["sample"] == [first]
+    archive = panel.get_by_role("link", name="Page in the archive")
+    assert archive.get_attribute("href").startswith("https://replay.example/20")
+    assert archive.get_attribute("rel") == "noopener noreferrer nofollow"
+    page.keyboard.press("ArrowRight")
+    expect(panel.locator("#place")).to_have_text("2 of 40 so far")
+    assert asked(page)["sample"] == [second]
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    page.wait_for_url(lambda url: "sample" not in url)
+    assert page.evaluate("document.activeElement.closest('.card').dataset.key") == second
+    visit(page, f"/?q=a+red+circle&sample={second}")
+    expect(panel).to_be_visible()
+    page.go_back()
+
+
+def test_details_go_with_back(page: Page) -> None:
+    visit(page, "/?q=a+red+circle")
+    before = page.url
+    page.locator(".about").nth(1).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert page.url == before
+    page.go_forward()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    page.wait_for_url(before)
+    settle(
+        page,
+        lambda: (
+            page.locator(".about").nth(1).click(),
+            page.get_by_role("button", name="Keep away").click(),
+        ),
+    )
+    assert asked(page)["q"] == ["a red circle"]
+    assert len(asked(page)["unlike"]) == 1
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+def test_hostile_rows_do_nothing(new_page: Callable[..., Page], site: str, scripted: bool) -> None:
+    page = new_page(java_script_enabled=scripted)
+    page.goto("/?index=hostile&safe=0")
+    captions = page.locator(".card .caption")
+    expect(captions).to_have_count(40)
+    shown = captions.all_inner_texts()
+    for number in (0, 1, 2, 3, 6):
+        assert shown[number] == CAPTIONS[number]
+    assert shown[4] == "turned [U+202E]round[U+202C] and [U+2066]left[U+2069]"
+    assert shown[5].count("\u0301") == 4
+    assert "\x1b" not in shown[8]
+    assert captions.nth(6).bounding_box()["height"] < 60
+    assert page.locator("#shown script, #shown img[src=x]").count() == 0
+    first = keys(page)[0]
+    page.goto(f"/sample/hostile/{first}")
+    assert CAPTIONS[0] in page.locator("h1").inner_text()
+    if scripted:
+        page.goto(f"/?index=hostile&safe=0&sample={first}")
+        page.get_by_role("dialog").locator("dl").first.wait_for()
+        page.locator(".card .picture").first.hover(force=True)
+    links = page.locator("a").evaluate_all("links => links.map((link) => link.protocol)")
+    assert set(links) == {"http:"} | ({"https:"} & set(links))
+    assert page.title() != "owned"
+    # What is typed and what an address holds comes from strangers, too.
+    page.goto("/", wait_until="load")
+    page.goto(
+        "/?index=hostile&q=%3Cimg+src=x+onerror=%22document.title='owned'%22%3E&where=%3Cb%3E"
+    )
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert page.locator("img[src=x], b b, .error b").count() == 0
+    assert "= 'owned'" not in page.content()
+
+
+def test_exclude_list_is_saved(page: Page, site: str) -> None:
+    visit(page, "/?index=hostile")
+    first, second = keys(page)[:2]
+    for place in (0, 1):
+        page.locator(".card").nth(place).locator(".veil, .picture").first.focus()
+        page.keyboard.press("x")
+    button = page.get_by_role("button", name="Excluded")
+    expect(button).to_contain_text("2")
+    expect(page.locator(".card.out")).to_have_count(2)
+    page.reload()
+    expect(button).to_contain_text("2")
+    button.click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="CSV").click()
+    assert saved.value.suggested_filename == "hostile-exclude.csv"
+    rows = list(csv.DictReader(Path(saved.value.path()).read_text().splitlines()))
+    hits = httpx.get(f"{site}/api/hostile/search", params={"k": 2}).json()["hits"]
+    assert [(row["key"], row["uid"], row["url"]) for row in rows] == [
+        (hit["key"], hit["uid"], hit["columns"]["url"]) for hit in hits
+    ]
+    page.get_by_role("button", name=f"Take {first} off the list").click()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Keys", exact=True).click()
+    assert Path(saved.value.path()).read_text() == f"{second}\n"
+    page.keyboard.press("Escape")
+    expect(page.locator(".card.out")).to_have_count(1)
+    # Each dataset has a list of its own.
+    page.get_by_label("Dataset").select_option("loose")
+    expect(button).to_contain_text("0")
+
+
+def test_keys_move_and_help(page: Page) -> None:
+    visit(page, "/?q=a+star")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "text"
+    page.keyboard.press("Escape")
+    at = "document.activeElement.closest('.card')?.dataset.key"
+    order = keys(page)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(at) == order[1]
+    across = page.evaluate(
+        "getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length"
+    )
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(at) == order[1 + across]
+    page.keyboard.press("d")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert asked(page)["sample"] == [order[1 + across]]
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys and hints")).to_be_visible()
+    page.get_by_label("Single keys are shortcuts").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_duplicates_fold(page: Page, site: str) -> None:
+    visit(page, "/?q=a+red+circle")
+    settle(page, page.get_by_label("Fold duplicates").check)
+    assert asked(page)["unique"] == ["1"]
+    hits = httpx.get(f"{site}/api/loose/search", params={"q": "a red circle", "unique": 1}).json()[
+        "hits"
+    ]
+    assert keys(page) == [hit["key"] for hit in hits]
+    one = next(hit for hit in hits if hit["folded"])
+    card = page.locator(f'.card[data-key="{one["key"]}"]')
+    expect(card.locator(".folded")).to_have_text(f"+{len(one['folded'])} alike")
+    card.locator(".about").click()
+    strip = page.get_by_role("dialog").locator(".facts", has_text="Folded under it")
+    expect(strip.locator("li")).to_have_count(len(one["folded"]))
+
+
+def test_both_sides_of_the_threshold(page: Page, site: str) -> None:
+    visit(page, "/")
+    settle(page, page.get_by_role("button", name="Threshold").click)
+    answer = httpx.get(f"{site}/api/loose/near-threshold", params={"k": 24}).json()
+    assert keys(page) == [hit["key"] for hit in answer["kept"]]
+    expect(page.get_by_role("heading", name="Just dropped")).to_be_visible()
+    settle(page, page.get_by_role("button", name="Random").click)
+    before, seed = keys(page), asked(page)["seed"]
+    assert len(before) == 60
+    settle(page, page.reload)
+    assert (keys(page), asked(page)["seed"]) == (before, seed)
+
+
+def test_nothing_found_says_what_to_loosen(page: Page, site: str) -> None:
+    visit(page, "/?q=a+star&where=similarity+%3E+2")
+    expect(page.get_by_role("heading", name="Nothing was found")).to_be_visible()
+    settle(page, page.get_by_role("button", name="Without the filter").click)
+    assert keys(page) == found(site, q="a star")
+    page.get_by_label("Expression").fill("colour = 'red'")
+    settle(page, lambda: page.keyboard.press("Enter"))
+    expect(page.get_by_role("alert")).to_contain_text("no column colour")
+    settle(page, page.get_by_role("button", name="Without the filter").click)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert len(keys(page)) == 40
+
+
+def test_without_a_model_captions_are_searched(page: Page) -> None:
+    visit(page, "/?index=modelless")
+    expect(page.get_by_label("Search with a picture")).to_be_disabled()
+    search(page, "circle -red")
+    expect(page.locator("#note")).to_contain_text("captions were searched")
+    captions = page.locator(".caption").all_inner_texts()
+    assert captions
+    assert all("circle" in one.lower() and "red" not in one.lower() for one in captions)
+    settle(page, page.locator(".picture").first.click)
+    expect(page.locator("#note")).to_be_hidden()
+    expect(page.locator(".beside span").first).to_have_text(re.compile(r"^0\.9|^1\."))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_all(new_page: Callable[..., Page], scheme: str) -> None:
+    page = new_page(
+        viewport={"width": 360, "height": 740},
+        color_scheme=scheme,
+        has_touch=True,
+        is_mobile=True,
+        device_scale_factor=2,
+    )
+    visit(page, "/?index=hostile&q=a+red+circle&not=blue&unique=1")
+    wide = "document.documentElement.scrollWidth > innerWidth"
+    assert not page.evaluate(wide)
+    page.get_by_role("button", name="Filters").tap()
+    drawer = page.get_by_role("dialog", name="Filters")
+    settle(page, drawer.get_by_role("group", name="NSFW tag").get_by_role("checkbox").first.check)
+    drawer.get_by_role("button", name="Show the results").tap()
+    expect(page.get_by_role("button", name="Filters (1)")).to_be_visible()
+    page.locator(".about").first.tap()
+    page.get_by_role("dialog").locator("dl").first.wait_for()
+    assert not page.evaluate(wide)
+    assert page.get_by_role("dialog").bounding_box()["x"] == 0
+
+
+def test_everything_has_a_name(page: Page) -> None:
+    visit(page, "/?index=hostile&q=a+red+circle&not=blue")
+    page.locator(".about").first.click()
+    page.get_by_role("dialog").locator("dl").first.wait_for()
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, a[href], input:not([type=hidden]), select")]
+          .filter((one) => !(one.getAttribute("aria-label") || one.textContent.trim() ||
+            one.labels?.length || one.querySelector("img[alt]:not([alt=''])") ||
+            one.type === "file"))
+          .map((one) => one.outerHTML)"""
+    )
+    assert not nameless
+    images = page.locator("#shown img").evaluate_all("all => all.map((one) => one.alt)")
+    assert images
+    assert all(images)
+
+
+STYLE = (Path(__file__).parents[2] / "src/webpairs/serve/page/page.css").read_text()
+PAIRS = (
+    *(("ink", "paper"), ("muted", "paper"), ("muted", "well"), ("muted", "raised")),
+    *(("one", "paper"), ("on-one", "one"), ("plus", "plus-well"), ("minus", "minus-well")),
+    *(("plus", "paper"), ("minus", "paper"), ("note", "note-well"), ("ink", "well")),
+)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-on-".join)
+@pytest.mark.parametrize("block", [0, 1], ids=["light", "dark"])
+def test_colours_can_be_read(pair: tuple[str, str], block: int) -> None:
+    """WCAG 2.2, 1.4.3: a contrast of 4.5 at least."""
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", STYLE.split(":root {")[block + 1]))
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (
+            one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in parts
+        )
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(colours[name]) for name in pair), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
