@@ -38,6 +38,7 @@ from webpairs.search.exact import nearest
 from webpairs.search.index import Index, open_index
 from webpairs.search.options import IndexOptions
 from webpairs.search.vectors import KINDS, Kind, Vectors
+from webpairs.search.vectors import vectors_of as open_vectors
 
 Floats = npt.NDArray[np.float32]
 
@@ -264,8 +265,7 @@ def beside_autofaiss(
 
 
 def vectors_of(data: Path) -> dict[Kind, Vectors]:
-    source = webpairs.open(data).source
-    return {kind: Vectors(source, kind) for kind in KINDS}
+    return open_vectors(webpairs.open(data).source)
 
 
 def write(world: World, data: Path, num: int) -> None:

@@ -65,7 +65,16 @@ from webpairs.search.truth import (
     to_arrays,
 )
 from webpairs.search.tune import Measured, tune
-from webpairs.search.vectors import KINDS, UNIT, Floats, Kind, Vectors, lengths, normalised
+from webpairs.search.vectors import (
+    KINDS,
+    UNIT,
+    Floats,
+    Kind,
+    Vectors,
+    lengths,
+    normalised,
+    vectors_of,
+)
 
 GROWN: Final = 4
 """An index of so many times the vectors its centroids were found from is built anew."""
@@ -113,7 +122,7 @@ def build_index(options: IndexOptions, progress: RunProgress | None = None) -> I
     progress = progress or RunProgress(quiet=True)
     source = open_dataset(options.source).source
     folder = index_folder(source, options.out)
-    kinds: dict[Kind, Vectors] = {kind: Vectors(source, kind) for kind in KINDS}
+    kinds = vectors_of(source)
     if not kinds["image"].num_rows:
         raise ConfigError(f"{source.folder} ({source.kind}) has no samples to index")
     try:

@@ -54,7 +54,7 @@ def fingerprints(vectors: Vectors, counts: Iterable[int]) -> list[Fingerprint]:
 
 def _shards(vectors: Vectors) -> Iterator[bytes]:
     """Yield for each shard what identifies it, as bytes of one length."""
-    both = [Vectors(vectors.source, kind) for kind in KINDS]
+    both = [Vectors(vectors.source, kind, vectors.offsets) for kind in KINDS]
     for place, name in enumerate(vectors.source.names):
         num_rows = int(vectors.offsets[place + 1] - vectors.offsets[place])
         content = _stated(vectors, name) or _picked(both, place) + _footer(vectors, name)

@@ -30,7 +30,7 @@ from webpairs.search.model import NoModel, embed_images, load_model_of, read_ima
 from webpairs.search.options import MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
 from webpairs.search.row_store import RowStore
-from webpairs.search.vectors import KINDS, Floats, Kind, Vectors
+from webpairs.search.vectors import KINDS, Floats, Kind, vectors_of
 
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
@@ -115,8 +115,7 @@ class Searcher:
         Raises ConfigError when there is none, or one of something else.
         """
         dataset = open_dataset(folder)
-        vectors: dict[Kind, Vectors] = {kind: Vectors(dataset.source, kind) for kind in KINDS}
-        found, rows = open_index(vectors, index_folder(dataset.source, index))
+        found, rows = open_index(vectors_of(dataset.source), index_folder(dataset.source, index))
         return cls(dataset, found, rows, model)
 
     @property

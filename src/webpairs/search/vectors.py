@@ -37,8 +37,11 @@ alone makes less than 0.001."""
 class Vectors:
     """Read embeddings of one kind; safe to use from several threads."""
 
-    def __init__(self, source: Source, kind: Kind) -> None:
-        """Raise ConfigError when the source has no embeddings of its own."""
+    def __init__(self, source: Source, kind: Kind, offsets: Rows | None = None) -> None:
+        """Raise ConfigError when the source has no embeddings of its own.
+
+        `offsets` are those of the same source, where they are known.
+        """
         if source.embedding_size is None or not isinstance(source, (RunFolder, EmbeddingFolders)):
             raise ConfigError(
                 f"{source.folder} ({source.kind}) has no embeddings of its own: index a run folder "
@@ -47,8 +50,10 @@ class Vectors:
         self.source = source
         self.kind: Kind = kind
         self.dim: int = source.embedding_size
-        counts = [source.num_rows(place) for place in range(len(source.names))]
-        self.offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        if offsets is None:
+            counts = [source.num_rows(place) for place in range(len(source.names))]
+            offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+        self.offsets = offsets
         """(shards + 1,): the number of each shard's first row, and how many rows there are."""
         self._mapped: OrderedDict[int, MappedArray | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -145,6 +150,12 @@ class Vectors:
             return None
         fits = mapped.rows.shape == (num, self.dim)
         return mapped if fits and mapped.rows.dtype.name in _DTYPES else None
+
+
+def vectors_of(source: Source) -> dict[Kind, Vectors]:
+    """Return the embeddings of each kind; raises ConfigError when the source has none."""
+    first = Vectors(source, KINDS[0])
+    return {kind: Vectors(source, kind, first.offsets) for kind in KINDS}
 
 
 def normalised(vectors: npt.NDArray[Any]) -> Floats:
