@@ -2,6 +2,7 @@
 
 export const AWAY = -0.5;
 export const K = 40;
+export const MAX_TEXT_CHARS = 2000; // of a term; captions may be longer
 
 const FIELDS = [
   ["q", "text", false],

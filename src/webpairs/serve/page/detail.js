@@ -1,5 +1,6 @@
 // Show one sample with every fact of its row, beside the results.
 
+import { MAX_TEXT_CHARS } from "./address.js";
 import { ask, imageOf } from "./ask.js";
 import { find, linkOut, make, openDialog, quote, say, visible } from "./show.js";
 import { nsfwOf } from "./results.js";
@@ -62,7 +63,7 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
       "div",
       { class: "actions" },
       make("button", { type: "button", class: "main", onclick: () => leave({ terms: [{ key: hit.key, away: false }], view: null }) }, "More like this"),
-      caption && make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [{ text: caption, away: false }], view: null }) }, "Search caption"),
+      caption && make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }], view: null }) }, "Search caption"),
       make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [...looked().terms, { key: hit.key, away: false }], view: null }) }, "Add to search"),
       make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [...looked().terms, { key: hit.key, away: true }], view: null }) }, "Keep away"),
       make("button", { type: "button", class: "plain", id: "exclude-this", "aria-pressed": String(exclude.has(hit.key)), onclick: () => exclude.toggle(sample()) }, "Exclude"),

@@ -37,7 +37,7 @@ export function openFilters({ looked, change }) {
       );
       const facets = new Map(all.facets.map((one) => [one.name, one]));
       for (const facet of own) if (facet) facets.set(facet.name, facet);
-      show({ of: all.of, facets: [...facets.values()] });
+      show({ of: all.of, count: all.count, facets: [...facets.values()] });
     } catch (error) {
       if (error.name !== "AbortError") find("filters").replaceChildren(make("p", { class: "others" }, error.message));
     }
@@ -56,7 +56,9 @@ export function openFilters({ looked, change }) {
     // Focus stays on the box that was ticked, though boxes are made anew.
     const focused = document.activeElement?.dataset?.where;
     const facets = counts.facets.filter((one) => one.values.length).map(section);
-    find("filters").replaceChildren(make("h2", { class: "of" }, `Among ${of}`), ...facets);
+    const tagged = counts.facets.some((one) => one.name === "nsfw" && one.values.length);
+    const untagged = make("p", { class: "others" }, "None of these has an NSFW tag, so safe mode blurs nothing.");
+    find("filters").replaceChildren(make("h2", { class: "of" }, `Among ${of}`), ...facets, ...(counts.count && !tagged ? [untagged] : []));
     if (focused) find("filters").querySelector(`[data-where="${CSS.escape(focused)}"]`)?.focus();
     showChosen();
   }

@@ -1,6 +1,6 @@
 // The page: what is looked at is in its address; each change of it searches, and back goes back.
 
-import { read, request, write } from "./address.js";
+import { K, read, request, write } from "./address.js";
 import { Refused, ask } from "./ask.js";
 import { openDetail } from "./detail.js";
 import { openExclude } from "./exclude.js";
@@ -10,6 +10,9 @@ import { currentCard, openKeys } from "./keys.js";
 import { nothing, openResults } from "./results.js";
 import { count, find, plural, say } from "./show.js";
 import { nearThreshold } from "./threshold.js";
+
+// The server goes no further; it says so with the last page.
+const MAX_RESULTS = 10_000;
 
 const given = JSON.parse(find("given").textContent);
 if (!given.alone) start();
@@ -45,7 +48,7 @@ function start() {
   /** Remember the results of this address. */
   function keep() {
     if (!looked || asking) return;
-    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), scroll: scrollY, note: find("note").textContent, view: looked.view, offset: looked.offset });
+    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent });
     if (kept.size > 30) kept.delete(kept.keys().next().value);
   }
 
@@ -65,7 +68,7 @@ function start() {
       if (mine !== looked) return;
       asking = null;
       if (first && given.facets) filters.show(given.facets);
-      else if (mine.view !== "threshold") filters.refresh();
+      if (!(first && given.facets && !mine.where.length) && mine.view !== "threshold") filters.refresh();
       if (mine.sample) detail.open(hitOf(mine.sample));
     } catch (error) {
       if (error.name === "AbortError" || mine !== looked) return;
@@ -120,7 +123,8 @@ function start() {
   function showStatus(number, more) {
     const searched = looked.terms.length > 0;
     const what = searched || looked.where.length ? plural(number, "result") : `${count(number)} of ${plural(looked.dataset.samples, "sample")}`;
-    find("status").textContent = `${what}${searched && more ? ", more below" : ""}`;
+    const from = looked.offset ? `, from number ${count(looked.offset + 1)} on` : "";
+    find("status").textContent = `${what}${from}${searched && more ? ", more below" : ""}`;
   }
 
   async function more() {
@@ -128,10 +132,10 @@ function start() {
     loading = true;
     const mine = looked;
     try {
-      const offset = mine.offset + results.hits().length;
-      const found = await ask(mine.index, "search", { body: request(mine, { offset }) });
+      const offset = mine.offset + K * results.numPages();
+      const found = await ask(mine.index, "search", { body: request(mine, { offset, k: Math.min(K, MAX_RESULTS - offset) }) });
       if (mine !== looked) return;
-      results.add(found.hits, found.more && found.hits.length > 0);
+      results.add(found.hits, found.more);
       showStatus(results.hits().length, found.more);
     } catch (error) {
       if (mine === looked) showError(error.message);
@@ -223,7 +227,7 @@ function start() {
     hide("error");
     hide("note");
     if (old.note) showNote(old.note);
-    results.fill(old.hits, { more: old.more, empty: nothing(looked, go) });
+    results.fill(old.hits, { more: old.more, pages: old.pages, empty: nothing(looked, go) });
     showStatus(old.hits.length, old.more);
     scrollTo({ top: old.scroll });
     filters.refresh();

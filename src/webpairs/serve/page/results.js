@@ -1,6 +1,6 @@
 // Show results: a card for each, more of them as one scrolls, and plain words where there are none.
 
-import { write } from "./address.js";
+import { MAX_TEXT_CHARS, write } from "./address.js";
 import { find, make, plural, quote, visible } from "./show.js";
 import { KEY_TYPE } from "./field.js";
 
@@ -17,6 +17,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   const known = new Map(); // key -> hit
   let grid = null;
   let hits = [];
+  let numPages = 0; // that were asked for; one may hold fewer hits than it was asked for
   let hasMore = false;
 
   const isBlurred = (key) => {
@@ -71,7 +72,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     const caption = hit.columns.caption ?? "";
     const here = looked();
     const alike = { ...plain(here), terms: [{ key: hit.key, away: false }] };
-    const said = { ...plain(here), terms: [{ text: caption, away: false }] };
+    const said = { ...plain(here), terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }] };
     const link = make("a", { class: "picture", href: write(alike), title: "More like this", draggable: "true" }, picture(hit));
     link.addEventListener("click", follow(() => go({ terms: alike.terms, view: null })));
     link.addEventListener("dragstart", (event) => event.dataTransfer.setData(KEY_TYPE, hit.key));
@@ -88,7 +89,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
       make(
         "p",
         { class: "beside" },
-        typeof hit.similarity === "number" && make("span", { title: "Similarity to what was searched" }, hit.similarity.toFixed(3)),
+        typeof hit.similarity === "number" && make("span", { title: here.view === "threshold" ? "Similarity of caption and picture" : "Similarity to what was searched" }, hit.similarity.toFixed(3)),
         licence && licence !== "?" && quote(shortLicence(licence), { class: "licence", title: visible(licence) }),
         hit.folded?.length > 0 && make("span", { class: "folded", title: "Folded under this one" }, `+${hit.folded.length} alike`),
         about,
@@ -97,8 +98,9 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   }
 
   /** Show hits in place of what was there. */
-  function fill(found, { more: moreFollow = false, empty = null } = {}) {
+  function fill(found, { more: moreFollow = false, empty = null, pages = 1 } = {}) {
     hits = [...found];
+    numPages = pages;
     hasMore = moreFollow;
     grid = make("ol", { class: "grid" }, ...hits.map(card));
     shown.replaceChildren(hits.length ? grid : (empty ?? ""));
@@ -109,10 +111,10 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     const there = new Set(hits.map((hit) => hit.key));
     const fresh = found.filter((hit) => !there.has(hit.key));
     hits.push(...fresh);
+    numPages += 1;
     hasMore = moreFollow;
     grid.append(...fresh.map(card));
     showPages();
-    return fresh.length;
   }
 
   function showPages() {
@@ -134,6 +136,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     reveal,
     hits: () => hits,
     hasMore: () => hasMore,
+    numPages: () => numPages,
     /** Show others than a list of hits; nothing follows them. */
     put: (element, listed = []) => {
       hits = listed;
