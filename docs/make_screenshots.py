@@ -1,4 +1,4 @@
-"""Take the pictures of the docs: build the demo, make its report, let Chromium draw it.
+"""Take the pictures of the docs: build the demo, report on it, serve it, let Chromium draw that.
 
     ./run python docs/make_screenshots.py [--demo DIR]
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 from PIL import Image
@@ -22,10 +24,15 @@ from PIL import Image
 from webpairs import run_demo
 from webpairs.report.options import ReportOptions
 from webpairs.report.write import write_report
+from webpairs.search.build_index import build_index
+from webpairs.search.options import IndexOptions
 
 DOCS = Path(__file__).parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MOST_BYTES = 400_000
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+PAGE_PX = (1280, 760)
+WAIT_MS = 5_000
 NUM_COLOURS = 256
 
 
@@ -37,6 +44,7 @@ def main() -> None:
         demo = Path(arguments.demo or folder) / "demo"
         dataset = run_demo(demo, workers=1, images="archive").build.out
         picture_of_report(dataset, Path(folder))
+        picture_of_page(dataset)
 
 
 def picture_of_report(dataset: Path, folder: Path) -> None:
@@ -53,6 +61,31 @@ def picture_of_report(dataset: Path, folder: Path) -> None:
     save(both, DOCS / "report.png")
 
 
+def picture_of_page(dataset: Path) -> None:
+    """Draw the search page: what a text found in light, one sample of it in dark colours."""
+    build_index(IndexOptions(source=str(dataset)))
+    command = [sys.executable, "-m", "webpairs", "serve", str(dataset), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+        try:
+            address = next(
+                found[0] for line in server.stdout or () if (found := ADDRESS.search(line.decode()))
+            )
+            asked = f"{address}/?q=a+red+ring&not=blue&unique=1"
+            with urllib.request.urlopen(
+                f"{address}/api/{dataset.name}/search?q=a+star&k=1"
+            ) as reply:
+                key = json.load(reply)["hits"][0]["key"]
+            light = draw(asked, *PAGE_PX, wait_ms=WAIT_MS)
+            sample = f"{address}/?q=a+star&unique=1&sample={key}"
+            dark = draw(sample, *PAGE_PX, dark=True, wait_ms=WAIT_MS)
+        finally:
+            server.terminate()
+    both = Image.new("RGB", (light.width, 2 * light.height))
+    both.paste(light, (0, 0))
+    both.paste(dark, (0, light.height))
+    save(both, DOCS / "page.png")
+
+
 def only(page: str, section: str) -> str:
     """Return a page of one section: Chromium's command draws a page from its top on."""
     page = re.sub(r"<header>.*?</header>", "", page, flags=re.DOTALL)
@@ -60,8 +93,8 @@ def only(page: str, section: str) -> str:
     return re.sub(other, "", page, flags=re.DOTALL)
 
 
-def draw(url: str, width: int, height: int, *, dark: bool = False) -> Image.Image:
-    """Return what Chromium draws of a page in a window of this size."""
+def draw(url: str, width: int, height: int, *, dark: bool = False, wait_ms: int = 0) -> Image.Image:
+    """Return what Chromium draws of a page in a window of this size, after its scripts waited."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         sys.exit(f"none of {', '.join(BROWSERS)} is there: apt-get install chromium")
@@ -73,6 +106,7 @@ def draw(url: str, width: int, height: int, *, dark: bool = False) -> Image.Imag
             *("--disable-sync", "--hide-scrollbars", f"--user-data-dir={folder}/profile"),
             *(f"--window-size={width},{height}", f"--screenshot={shot}"),
             *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+            *([f"--virtual-time-budget={wait_ms}"] if wait_ms else []),
             url,
         ]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
