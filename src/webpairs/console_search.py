@@ -59,8 +59,10 @@ def _print_table(result: SearchResult) -> None:
         _say(console, "nothing was found")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("similarity", "key", "caption", "url"):
-        table.add_column(name, justify="right" if name == "similarity" else "left")
+    table.add_column("similarity", justify="right")
+    table.add_column("key", no_wrap=True)
+    for name in ("caption", "url"):
+        table.add_column(name, overflow="fold")
     for hit in result.hits:
         table.add_row(
             "" if hit.similarity is None else f"{hit.similarity:.3f}",

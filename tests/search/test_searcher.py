@@ -232,7 +232,7 @@ def test_an_image_that_cannot_be_searched_for(
 ) -> None:
     if data is not None:
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(ConfigError, match=why):
+    with pytest.raises(ConfigError, match=f"--image .*{name}.*({why})"):
         searched(run, images=(str(tmp_path / name),))
 
 

@@ -20,6 +20,7 @@ from webpairs.search.index_file import (
     ListFiles,
     check_files,
     check_index,
+    index_command,
     number_of,
     read_index_manifest,
     rows_path,
@@ -44,7 +45,7 @@ class Index:
         self._inverted: Inverted | None = None
         if entry["kind"] == EXACT:
             return
-        check_files(folder, entry["files"], vectors.source.folder)
+        check_files(folder, entry["files"], vectors.source)
         files = ListFiles.of(folder, vectors.kind, number_of(entry["files"]))
         with np.load(files.facts) as facts:
             self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in KINDS}
@@ -104,7 +105,7 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind
     source = vectors["image"].source
     if manifest is None:
         what = "holds no index that this version reads" if folder.exists() else "does not exist"
-        raise ConfigError(f"{folder} {what}: type webpairs index {source.folder} first")
+        raise ConfigError(f"{folder} {what}: type {index_command(source, folder)} first")
     check_index(folder, manifest, vectors["image"])
     indexes: dict[Kind, Index] = {
         kind: Index(folder, manifest["indexes"][kind], vectors[kind])
@@ -112,7 +113,7 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind
         if kind in manifest["indexes"]
     }
     files = manifest["rows"]["files"]
-    check_files(folder, files, source.folder)
+    check_files(folder, files, source)
     return indexes, RowStore(rows_path(folder, number_of(files)), vectors["image"].offsets)
 
 

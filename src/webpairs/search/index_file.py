@@ -98,7 +98,7 @@ def read_index_manifest(folder: Path) -> dict[str, Any] | None:
 def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> None:
     """Raise ConfigError, saying why and what to do, unless this is an index of these vectors."""
     source = vectors.source
-    again = f"type webpairs index {source.folder} again"
+    again = f"type {index_command(source, folder)} again"
     if manifest["dim"] != vectors.dim:
         raise ConfigError(
             f"{folder} is of embeddings of {manifest['dim']} numbers, those of {source.folder} "
@@ -111,22 +111,28 @@ def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> 
             f"{_named(here)}: {again}"
         )
     known, shards = manifest["source"], len(source.names)
+    if known["shards"] > shards or known["rows"] > vectors.num_rows:
+        raise ConfigError(
+            f"{folder} is of {known['rows']:,} samples in {known['shards']:,} shards, "
+            f"{source.folder} has {vectors.num_rows:,} in {shards:,}: {again}"
+        )
+    if fingerprints(vectors, [known["shards"]])[0].as_json() != known:
+        raise ConfigError(
+            f"embeddings or metadata of {source.folder} are not those that {folder} was made of: "
+            f"{again}"
+        )
     if known["shards"] < shards:
         more = vectors.num_rows - known["rows"]
         raise ConfigError(
             f"{source.folder} has {more:,} samples that {folder} does not know: {again}, which "
             "adds them"
         )
-    if known["rows"] != vectors.num_rows or known["shards"] != shards:
-        raise ConfigError(
-            f"{folder} is of {known['rows']:,} samples in {known['shards']:,} shards, "
-            f"{source.folder} has {vectors.num_rows:,} in {shards:,}: {again}"
-        )
-    if fingerprints(vectors, [shards])[0].digest != known["digest"]:
-        raise ConfigError(
-            f"embeddings or metadata of {source.folder} are not those that {folder} was made of: "
-            f"{again}"
-        )
+
+
+def index_command(source: Source, folder: Path) -> str:
+    """Return what to type for an index of a source in a folder."""
+    usual = isinstance(source, RunFolder) and folder == source.folder / FOLDER
+    return f"webpairs index {source.folder}" + ("" if usual else f" --out {folder}")
 
 
 def rows_path(folder: Path, number: int) -> Path:
@@ -155,16 +161,14 @@ def are_whole(folder: Path, sizes: Mapping[str, int]) -> bool:
         return False
 
 
-def check_files(folder: Path, sizes: Mapping[str, int], again: Path) -> None:
-    """Raise ConfigError where a file of an index is missing or cut."""
+def check_files(folder: Path, sizes: Mapping[str, int], source: Source) -> None:
+    """Raise ConfigError where a file of a source's index is missing or cut."""
     for name, size in sizes.items():
         path = folder / name
         there = path.stat().st_size if path.exists() else None
         if there != size:
             what = "is missing" if there is None else f"has {there:,} bytes instead of {size:,}"
-            raise ConfigError(
-                f"{path} {what}: remove {folder} and type webpairs index {again} again"
-            )
+            raise ConfigError(f"{path} {what}: type {index_command(source, folder)} again")
 
 
 def unused(folder: Path, manifest: Mapping[str, Any] | None) -> list[Path]:

@@ -278,7 +278,7 @@ def search_dataset(options: SearchOptions) -> SearchResult:
     images = [read_image(path) for path in options.images]
     terms = [searcher.like(key, kind) for key in options.like]
     try:
-        terms += [searcher.image(data) for data in images]
+        terms += [_image_term(searcher, *one) for one in zip(options.images, images, strict=True)]
         terms += [searcher.text(text) for text in options.texts]
         terms += [searcher.text(text, AWAY) for text in options.without]
     except NoModel as error:
@@ -296,3 +296,12 @@ def search_dataset(options: SearchOptions) -> SearchResult:
         note = None
     pictures = searcher.pictures([hit.row for hit in hits]) if options.pictures else ()
     return SearchResult(tuple(hits), note, tuple(pictures))
+
+
+def _image_term(searcher: Searcher, path: str, data: bytes) -> Term:
+    try:
+        return searcher.image(data)
+    except NoModel:
+        raise
+    except ConfigError as error:
+        raise ConfigError(f"--image {path}: {error}") from error
