@@ -19,6 +19,8 @@ from PIL import Image
 
 import webpairs
 from webpairs.errors import ConfigError
+from webpairs.load.dataset import Dataset
+from webpairs.load.open_shards import OneShard
 
 LABELS = ["UNLIKELY", "UNSURE", "NSFW", "UNTAGGED"]
 
@@ -229,3 +231,15 @@ def test_import_stays_light() -> None:
     code = "import sys, webpairs; print(any(m in sys.modules for m in ('numpy', 'pyarrow')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_a_pass_keeps_one_shard_open(loose_run: Path) -> None:
+    ds = webpairs.open(loose_run)
+    one = Dataset(ds.view, OneShard(ds.source, tuple(ds.features)))
+    first, all_first = one.shard(0), ds.shard(0)
+    assert one.shard(0) is first
+    assert one.shard(1) is not first
+    assert one.shard(0) is not first
+    ds.shard(1)
+    assert ds.shard(0) is all_first
+    assert one.table(["key", "caption"]).equals(ds.table(["key", "caption"]))

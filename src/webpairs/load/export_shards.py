@@ -23,12 +23,12 @@ from webpairs.files import write_json
 from webpairs.load.dataset import Dataset
 from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import Batch, Exporter, OutputShard, Target
-from webpairs.load.open_shards import OpenShards
+from webpairs.load.open_shards import OneShard
 from webpairs.load.permutation import Permutation
 from webpairs.load.piece import Piece
 from webpairs.load.problems import Found, Problem, Problems
 from webpairs.load.reorder import reordering
-from webpairs.load.source import Rows, Source
+from webpairs.load.source import Rows
 from webpairs.load.view import GetShard, View
 
 WORK: Final = ".export"
@@ -163,17 +163,6 @@ class _Split:
             return
 
 
-class _OneShard(OpenShards):
-    """Keep open the shard that was used last alone, and remember each row that had a problem."""
-
-    def __init__(self, source: Source, names: tuple[str, ...], problems: Problems) -> None:
-        super().__init__(source, names)
-        self.problems = problems
-
-    def _is_too_much(self) -> bool:
-        return True
-
-
 class RowProblems(Problems):
     """Remember which rows had a problem, until they are asked for."""
 
@@ -203,7 +192,8 @@ class _UnitRows(View):
         self._offsets = unit.offsets
         self._target = unit.target
         self._size = unit.target.samples_per_shard
-        shards = _OneShard(source, tuple(unit.dataset.features), self.problems)
+        shards = OneShard(source, tuple(unit.dataset.features))
+        shards.problems = self.problems
         self._dataset = Dataset(self, shards)
         self._place_of = {name: place for place, name in enumerate(source.names)}
         self._found: defaultdict[int, list[Found]] = defaultdict(list)

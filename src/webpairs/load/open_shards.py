@@ -69,3 +69,10 @@ class OpenShards:
     def _is_too_much(self) -> bool:
         num_bytes = sum(one.shard.num_bytes for one in self._open.values())
         return len(self._open) > MAX_SHARDS or num_bytes > MAX_BYTES
+
+
+class OneShard(OpenShards):
+    """Keep open the shard that was used last alone: for a pass that comes to each shard once."""
+
+    def _is_too_much(self) -> bool:
+        return True

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from webpairs.curate.placeholders import NUM_SHOWN, ImageTexts
 from webpairs.load.dataset import Dataset
 from webpairs.load.img2dataset import Img2datasetFolder
+from webpairs.load.open_shards import OneShard
 from webpairs.load.plane import unit_rows
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Rows
@@ -34,8 +35,8 @@ from webpairs.report.tally import Tally
 from webpairs.report.told import Downloads, Run, read_downloads, read_run
 from webpairs.spill import open_duckdb
 
-MEMORY_BYTES: Final = 1_000_000_000
-"""What counting names may take; a report of 100 million samples stays below 2 GB in all."""
+MEMORY_BYTES: Final = 400_000_000
+"""What counting names may take: half of it is DuckDB's, which spills what is more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ def gather(ds: Dataset, spill: Path, *, with_map: bool, progress: RunProgress) -
     Raises ConfigError when a run folder's counts cannot be read.
     """
     source = ds.source
+    ds = Dataset(ds.view, OneShard(source, tuple(ds.features)))
     run = read_run(source.folder) if isinstance(source, RunFolder) else None
     given = run is not None and run.model is None
     with open_duckdb(spill, memory_bytes=MEMORY_BYTES, threads=1) as duck:
