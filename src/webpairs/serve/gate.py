@@ -22,7 +22,8 @@ TIMEOUT_S: Final = 120.0
 """Of a request, until its answer is taken; a build's slowest picture is a hundredth of it."""
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS: Final = {
     # Captions and pictures are strangers': should one ever get through, nothing of it runs.

@@ -18,6 +18,7 @@ from webpairs.report.shown import web
 from webpairs.serve.api import datasets, detail
 from webpairs.serve.facets import count_facets
 from webpairs.serve.find import find
+from webpairs.serve.json import to_json
 from webpairs.serve.refusal import UNKNOWN, Refusal
 from webpairs.serve.requests import SearchRequest, from_query
 from webpairs.serve.state import state_of
@@ -122,6 +123,8 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = _visible
+    # The API's JSON: what is no number is null there, which json.dumps writes as no JSON has it.
+    environment.policies["json.dumps_function"] = lambda value, **_: to_json(value).decode()
     return environment.get_template("page.html")
 
 
