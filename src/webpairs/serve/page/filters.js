@@ -55,7 +55,10 @@ export function openFilters({ looked, change }) {
     const of = counts.of === "all" ? "all samples" : counts.of;
     // Focus stays on the box that was ticked, though boxes are made anew.
     const focused = document.activeElement?.dataset?.where;
-    const facets = counts.facets.filter((one) => one.values.length).map(section);
+    // What all of them have in common chooses nothing.
+    const isChosen = (facet) => looked().where.some((group) => names.get(group[0])?.facet === facet.name);
+    const divides = (facet) => facet.values.length > 1 || facet.values[0]?.count < counts.count;
+    const facets = counts.facets.filter((one) => divides(one) || isChosen(one)).map(section);
     const tagged = counts.facets.some((one) => one.name === "nsfw" && one.values.length);
     const untagged = make("p", { class: "others" }, "None of these has an NSFW tag, so safe mode blurs nothing.");
     find("filters").replaceChildren(make("h2", { class: "of" }, `Among ${of}`), ...facets, ...(counts.count && !tagged ? [untagged] : []));

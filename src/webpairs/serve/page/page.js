@@ -48,7 +48,7 @@ function start() {
   /** Remember the results of this address. */
   function keep() {
     if (!looked || asking) return;
-    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent });
+    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent, status: find("status").textContent });
     if (kept.size > 30) kept.delete(kept.keys().next().value);
   }
 
@@ -228,7 +228,7 @@ function start() {
     hide("note");
     if (old.note) showNote(old.note);
     results.fill(old.hits, { more: old.more, pages: old.pages, empty: nothing(looked, go) });
-    showStatus(old.hits.length, old.more);
+    find("status").textContent = old.status;
     scrollTo({ top: old.scroll });
     filters.refresh();
     if (looked.sample) detail.open(hitOf(looked.sample));
@@ -262,7 +262,8 @@ function start() {
 
   history.scrollRestoration = "manual";
   looked = withDataset(read(location.search, given.datasets));
-  if (location.hash.length > 1 && !find(location.hash.slice(1))) looked.sample = decodeURIComponent(location.hash.slice(1));
+  const [, key] = /^#([\w-]+)$/.exec(location.hash) ?? [];
+  if (key && !find(key)) looked.sample = key;
   if (given.error) {
     showState();
     showError(given.error);

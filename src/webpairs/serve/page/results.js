@@ -91,7 +91,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
         { class: "beside" },
         typeof hit.similarity === "number" && make("span", { title: here.view === "threshold" ? "Similarity of caption and picture" : "Similarity to what was searched" }, hit.similarity.toFixed(3)),
         licence && licence !== "?" && quote(shortLicence(licence), { class: "licence", title: visible(licence) }),
-        hit.folded?.length > 0 && make("span", { class: "folded", title: "Folded under this one" }, `+${hit.folded.length} alike`),
+        hit.folded?.length > 0 && make("button", { type: "button", class: "folded", title: "Show what is folded under it", onclick: () => openDetail(hit) }, `+${hit.folded.length} alike`),
         about,
       ),
     );
