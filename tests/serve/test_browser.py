@@ -190,6 +190,36 @@ def test_signs_make_terms(page: Page, site: str) -> None:
     expect(page.get_by_label("Describe a picture")).to_have_value("")
 
 
+WRITTEN: list[list[list[str]]] = [
+    [],
+    [["a = 1"]],
+    [["a = 1", "b = ')'"]],
+    [["a = 1"], ["b = 2"]],
+    [["a >= 1 and a < 2", "(c) or (d)x"], ["f(x) = 'it''s (' or g"], ['"odd)" = 1']],
+]
+READ = {
+    "(a) and (b or c)": [["a"], ["b or c"]],
+    "((a) and (b)) and (c)": [["(a) and (b)"], ["c"]],
+    "(a) and b": [["(a) and b"]],
+    "(a": [["(a"]],
+    "a) and (b": [["a) and (b"]],
+}
+
+
+def test_filters_come_back_from_their_expression(page: Page) -> None:
+    visit(page, "/")
+    both = """async (all) => {
+      const { readWhere, writeWhere } = await import("/static/address.js");
+      return all.map((groups) => readWhere(writeWhere(groups)));
+    }"""
+    assert page.evaluate(both, WRITTEN) == WRITTEN
+    read = """async (all) => {
+      const { readWhere } = await import("/static/address.js");
+      return Object.fromEntries(all.map((one) => [one, readWhere(one)]));
+    }"""
+    assert page.evaluate(read, list(READ)) == READ
+
+
 def test_more_comes_as_one_scrolls(page: Page, site: str) -> None:
     visit(page, "/?q=a+star")
     expect(page.locator("#status")).to_have_text("40 results, more below")

@@ -124,8 +124,12 @@ def _template() -> jinja2.Template:
     )
     environment.filters["visible"] = _visible
     # The API's JSON: what is no number is null there, which json.dumps writes as no JSON has it.
-    environment.policies["json.dumps_function"] = lambda value, **_: to_json(value).decode()
+    environment.policies["json.dumps_function"] = _json
     return environment.get_template("page.html")
+
+
+def _json(value: Any, **options: Any) -> str:
+    return to_json(value).decode()
 
 
 def _visible(text: str) -> str:

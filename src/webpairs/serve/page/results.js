@@ -63,8 +63,8 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   /** Cut away the border that some recipes put around a picture to make it square. */
   function fit(image, columns) {
     const { original_width: width, original_height: height } = columns ?? {};
-    if (!looked().dataset.bordered || !(width > 0 && height > 0)) return;
-    image.classList.add(width >= height ? "wide" : "tall");
+    if (!looked().dataset.bordered || !(width > 0 && height > 0) || width === height) return;
+    image.classList.add(width > height ? "wide" : "tall");
     image.style.aspectRatio = `${width} / ${height}`;
   }
 
