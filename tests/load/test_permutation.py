@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webpairs.load.permutation import Permutation
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3000), st.integers(0, 2**63 - 1))
 def test_every_number_once(num: int, seed: int) -> None:
     numbers = Permutation(num, seed)(np.arange(num))
     assert np.array_equal(np.sort(numbers), np.arange(num))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**40), st.integers(0, 2**63 - 1), st.data())
 def test_a_part_is_as_in_the_whole(num: int, seed: int, data: st.DataObject) -> None:
     positions = np.array(data.draw(st.lists(st.integers(0, num - 1), max_size=20)), np.int64)

@@ -23,7 +23,7 @@ from foreign_folders import (
     write_img2dataset,
     write_laion_metadata,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tfds_reading import crc32c, read_dataset, read_example, read_tfrecord
@@ -79,6 +79,7 @@ def test_crc32c_of_the_reader() -> None:
     assert crc32c(b"123456789") == 0xE3069283  # RFC 3720's check value
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_tfrecord_round_trip(records: list[bytes]) -> None:
     file = io.BytesIO()
@@ -86,6 +87,7 @@ def test_tfrecord_round_trip(records: list[bytes]) -> None:
     assert list(read_tfrecord(file.getvalue())) == records
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -66,6 +66,7 @@ def test_any_jpeg_is_what_pillow_says(data: bytes, draw: st.DataObject) -> None:
         assert not other.any()
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.booleans())
 def test_the_size_is_read_before_anything_is_decoded(
     width: int, height: int, progressive: bool
@@ -78,6 +79,7 @@ def test_the_size_is_read_before_anything_is_decoded(
         assert jpeg_size(data[:200]) in (None, expected)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 @example(b"\xff\xd8\xff\xe0\0\0" * 9)
 def test_no_bytes_end_the_search_for_a_size(data: bytes) -> None:

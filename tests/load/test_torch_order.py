@@ -31,6 +31,7 @@ def order_of(shards: list[tuple[int, int]], shuffle: int | None, window: int = 5
     return Order(counts, [chosen + others for chosen, others in shards], shuffle, window)
 
 
+@settings(deadline=None)
 @given(shards, seeds, st.integers(1, 200), st.integers(0, 3), st.data())
 def test_an_epoch_has_every_sample_once_whatever_part_is_asked_for(
     shards: list[tuple[int, int]], seed: int | None, window: int, epoch: int, data: st.DataObject
@@ -47,6 +48,7 @@ def test_an_epoch_has_every_sample_once_whatever_part_is_asked_for(
     assert located(order_of(shards, seed, window), epoch, start, stop) == found[start:stop]
 
 
+@settings(deadline=None)
 @given(shards, st.integers(), st.integers(1, 200), st.integers(0, 3))
 def test_few_shards_are_read_at_a_time(
     shards: list[tuple[int, int]], seed: int, window: int, epoch: int
@@ -82,6 +84,7 @@ def test_it_shuffles() -> None:
 shares = st.tuples(st.integers(1, 9), st.integers(1, 5), st.booleans())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 100), shares, st.data())
 def test_ranks_part_an_epoch(num: int, share: tuple[int, int, bool], data: st.DataObject) -> None:
     batch_size, world_size, drop_last = share
@@ -104,6 +107,7 @@ def test_ranks_part_an_epoch(num: int, share: tuple[int, int, bool], data: st.Da
         assert len({mine[at].end for mine in spans}) == 1
 
 
+@settings(deadline=None)
 @given(shards, seeds, shares, shares, st.data())
 def test_a_state_goes_on_exactly_with_other_ranks_and_batches(
     shards: list[tuple[int, int]],

@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webpairs.load.hosts import host_names
@@ -28,6 +28,7 @@ from webpairs.report.thresholds import other_thresholds, similarity_edges
 FLOATS = st.lists(st.floats(-2, 2) | st.just(math.nan), max_size=60)
 
 
+@settings(deadline=None)
 @given(FLOATS, st.integers(1, 30))
 def test_a_tally_counts_as_numpy_does(values: list[float], size: int) -> None:
     edges = np.arange(-20, 21) / 10
@@ -47,6 +48,7 @@ def test_a_tally_counts_as_numpy_does(values: list[float], size: int) -> None:
         assert (tally.least, tally.most) == (min(known), max(known))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3000), min_size=1, max_size=60), st.sampled_from([0, 0.25, 0.5, 1]))
 def test_quantiles_of_whole_numbers(values: list[int], share: float) -> None:
     tally = Tally(growing_edges(4096, 2**20))
@@ -72,6 +74,7 @@ def test_octaves() -> None:
 NAMES = st.lists(st.sampled_from(["a", "b", "é", "", "a b", "'", None]) | st.text(max_size=3))
 
 
+@settings(deadline=None)
 @given(st.lists(NAMES, max_size=8), st.sampled_from([1, 3, 10**6]))
 def test_names_are_counted_however_often_they_are_added_up(
     batches: list[list[str | None]], compact_rows: int
@@ -102,6 +105,7 @@ def test_names_are_counted_however_often_they_are_added_up(
 SIMILARITIES = st.lists(st.sampled_from([0.1, 0.2, 0.3]) | st.floats(-1, 1) | st.just(math.nan))
 
 
+@settings(deadline=None)
 @given(st.lists(SIMILARITIES, max_size=6), st.booleans(), st.integers(1, 5))
 def test_the_nearest_are_those_that_sorting_finds(
     shards: list[list[float]], above: bool, num: int
@@ -124,6 +128,7 @@ def test_the_nearest_are_those_that_sorting_finds(
     assert [(one.place, one.row) for one in nearest.found] == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 9), max_size=8), st.integers(0, 30))
 def test_chosen_rows_are_rows(sizes: list[int], num: int) -> None:
     chosen = choose_rows(sizes, num)
@@ -169,6 +174,7 @@ def test_crawls(file: str, crawl: str | None) -> None:
     assert crawl_names(pa.array([file])).to_pylist() == [crawl or "CC-MAIN-2024-22"]
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_what_is_shown_neither_turns_nor_hides(text: str) -> None:
     shown = web(text).text
@@ -196,6 +202,7 @@ def test_numbers_for_people() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     kept=st.lists(st.floats(-1, 1), min_size=1, max_size=40),
     dropped=st.lists(st.floats(-1, 1), max_size=40),
