@@ -18,10 +18,12 @@ import webpairs
 from webpairs.errors import ConfigError
 from webpairs.load.dataset import Dataset
 from webpairs.load.features import LABELS, TABULAR
+from webpairs.load.source import Rows
 from webpairs.search import build_rows, row_store
 from webpairs.search.build_index import IndexResult, build_index
 from webpairs.search.index_file import read_index_manifest
 from webpairs.search.options import IndexOptions
+from webpairs.search.row_store import RowStore
 from webpairs.search.searcher import Searcher
 
 IMAGE, TEXT = (one.astype(np.float16) for one in draw_pairs(130))
@@ -137,7 +139,9 @@ def test_rows_are_copied_where_samples_are_added(
     read: list[int] = []
     pieces = build_rows._pieces
     monkeypatch.setattr(
-        build_rows, "_pieces", lambda source, place: (read.append(place), pieces(source, place))[1]
+        build_rows,
+        "_pieces",
+        lambda source, place, schema: (read.append(place), pieces(source, place, schema))[1],
     )
     index_of(folder, tmp_path / "index")
     assert read == [2]
@@ -198,9 +202,9 @@ def test_what_a_filter_chose_is_remembered(run: Path, monkeypatch: pytest.Monkey
     found = searcher.rows_where("similarity > 0.2")
     assert 0 < len(found) < len(searcher.dataset)
     asked: list[str] = []
-    where: Callable[..., Dataset] = Dataset.where
+    where: Callable[..., Rows] = RowStore.where
     monkeypatch.setattr(
-        Dataset, "where", lambda self, text: (asked.append(text), where(self, text))[1]
+        RowStore, "where", lambda self, one: (asked.append(one.text), where(self, one))[1]
     )
     assert np.array_equal(searcher.rows_where("similarity > 0.2", 5), found)
     assert asked == []

@@ -63,6 +63,10 @@ class Expression:
             found.append(rows[_true_rows(self, table, len(rows))])
         return np.concatenate(found)
 
+    def rows_of(self, table: pa.Table) -> Rows:
+        """Return the rows of a table that has its columns for which it is true, rising."""
+        return _true_rows(self, table, table.num_rows)
+
 
 def parse(text: str, column_names: Sequence[str]) -> Expression:
     """Check an expression over a source's columns, but for their types.

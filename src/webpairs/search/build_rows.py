@@ -12,10 +12,11 @@ import pyarrow as pa
 from webpairs.files import write_whole
 from webpairs.load.features import TABULAR, one_array
 from webpairs.load.problems import Problems
+from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Rows, Source
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.search.index_file import are_whole, number_of, rows_path
-from webpairs.search.row_store import BATCH_ROWS, SCHEMA, RowStore
+from webpairs.search.row_store import BATCH_ROWS, COUNTED, SCHEMA, RowStore
 from webpairs.search.vectors import Vectors
 
 _UNREADABLE: Final = (OSError, ValueError, pa.ArrowException)
@@ -66,24 +67,36 @@ def _write(
 
     `known` has those of the first shards, which are copied where they are whole.
     """
+    schema = _schema_of(source)
+    if known is not None and known.schema != schema:
+        known = None
     num_known = 0 if known is None else len(known.offsets) - 1
     with (
         write_whole(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, SCHEMA) as writer,
+        pa.ipc.new_file(sink, schema) as writer,
     ):
         for place, (start, end) in enumerate(pairwise(offsets.tolist())):
             batches = known.shard(place) if known is not None and place < num_known else None
-            for batch in _read(source, place, end - start) if batches is None else batches:
+            if batches is None:
+                batches = _read(source, place, end - start, schema)
+            for batch in batches:
                 writer.write_batch(batch)
             progress.add({"done": end - start})
 
 
-def _read(source: Source, place: int, num_rows: int) -> Iterator[pa.RecordBatch]:
+def _schema_of(source: Source) -> pa.Schema:
+    """Return the columns that rows of a source have."""
+    more = COUNTED if isinstance(source, RunFolder) else ()
+    names = [name for name in more if name in source.column_names]
+    return pa.schema([*SCHEMA, *(pa.field(name, pa.string()) for name in names)])
+
+
+def _read(source: Source, place: int, num_rows: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a shard in batches; those that cannot be read without a key."""
     pending: list[pa.RecordBatch] = []
     num_pending, left = 0, num_rows
-    for piece in _pieces(source, place):
+    for piece in _pieces(source, place, schema):
         batch = piece.slice(0, left)
         left -= batch.num_rows
         while num_pending + batch.num_rows >= BATCH_ROWS:
@@ -96,27 +109,26 @@ def _read(source: Source, place: int, num_rows: int) -> Iterator[pa.RecordBatch]
             num_pending += batch.num_rows
     while left or num_pending:
         missing = min(left, BATCH_ROWS - num_pending)
-        yield pa.concat_batches([*pending, _without_key(missing)])
+        yield pa.concat_batches([*pending, _without_key(missing, schema)])
         left -= missing
         pending, num_pending = [], 0
 
 
-def _pieces(source: Source, place: int) -> Iterator[pa.RecordBatch]:
+def _pieces(source: Source, place: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a shard as far as they can be read."""
     shard = source.open(place, Problems())
-    uid = ["uid"] if "uid" in shard.column_names else []
+    known = {*TABULAR, "key", *shard.column_names}
+    names = [name for name in schema.names if name in known]
     try:
-        for rows, table in shard.stream(
-            ["key", *uid, *TABULAR], None, BATCH_ROWS, label_names=True
-        ):
-            yield _batch(table, len(rows))
+        for rows, table in shard.stream(names, None, BATCH_ROWS, label_names=True):
+            yield _batch(table, len(rows), schema)
     except _UNREADABLE:
         return
 
 
-def _batch(table: pa.Table, num_rows: int) -> pa.RecordBatch:
+def _batch(table: pa.Table, num_rows: int, schema: pa.Schema) -> pa.RecordBatch:
     columns: list[pa.Array] = []
-    for field in SCHEMA:
+    for field in schema:
         if field.name not in table.column_names:
             columns.append(pa.nulls(num_rows, field.type))
             continue
@@ -124,13 +136,13 @@ def _batch(table: pa.Table, num_rows: int) -> pa.RecordBatch:
         if field.name == "uid" and not _is_binary(column.type):
             column = pa.nulls(num_rows, field.type)  # another's column, of another meaning
         columns.append(column.cast(field.type))
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _is_binary(type: pa.DataType) -> bool:
     return pa.types.is_binary(type) or pa.types.is_fixed_size_binary(type)
 
 
-def _without_key(num_rows: int) -> pa.RecordBatch:
-    columns = [pa.nulls(num_rows, field.type) for field in SCHEMA]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+def _without_key(num_rows: int, schema: pa.Schema) -> pa.RecordBatch:
+    columns = [pa.nulls(num_rows, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

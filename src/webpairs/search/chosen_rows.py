@@ -10,7 +10,8 @@ import numpy as np
 
 from webpairs.load.dataset import Dataset
 from webpairs.load.source import Rows
-from webpairs.load.where import time_limit
+from webpairs.load.where import parse, time_limit
+from webpairs.search.row_store import RowStore
 
 KEPT_BYTES: Final = 128_000_000
 """Rows of 16 filters that each choose a million."""
@@ -19,10 +20,10 @@ KEPT_BYTES: Final = 128_000_000
 class ChosenRows:
     """Find the rows of expressions; safe to use from several threads."""
 
-    def __init__(self, dataset: Dataset, offsets: Rows) -> None:
-        """`offsets` say where shards begin in the numbers of rows."""
+    def __init__(self, dataset: Dataset, store: RowStore) -> None:
+        """Expressions over columns that `store` does not have are asked of the dataset."""
         self._dataset = dataset
-        self._offsets = offsets
+        self._store = store
         self._kept: OrderedDict[str, Rows] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -45,11 +46,15 @@ class ChosenRows:
         return found
 
     def _find(self, expression: str) -> Rows:
+        checked = parse(expression, self._dataset.source.column_names)
+        if set(checked.names) <= set(self._store.schema.names):
+            return self._store.where(checked)
         chosen = self._dataset.where(expression)
         found: list[Rows] = [np.zeros(0, np.int64)]
-        for place, start in enumerate(self._offsets[:-1]):
+        offsets = self._store.offsets
+        for place, start in enumerate(offsets[:-1]):
             rows = chosen.view.rows(place, chosen.shard)
             if rows is None:
-                rows = np.arange(self._offsets[place + 1] - start)
+                rows = np.arange(offsets[place + 1] - start)
             found.append(start + rows)
         return np.concatenate(found)

@@ -8,7 +8,7 @@ where it is. Rows whose metadata cannot be read have no key. About 270 bytes a s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from webpairs.load.source import Rows
+from webpairs.load.where import Expression
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -33,6 +34,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 """The tag by its name, everything else as `load` hands it out."""
+COUNTED: Final = ("license_id", "language", "format", "text_source", "image_source")
+"""Texts of run folders that stand in the file as well, for filters and counts."""
 _KEPT_BATCHES: Final = 4_096
 """Batches that stay open: 3 kB each."""
 
@@ -46,7 +49,13 @@ class RowStore:
         self._starts = _batch_starts(offsets)
         self.offsets = offsets
         self._batches: dict[int, pa.RecordBatch] = {}
-        if self._file.schema != SCHEMA or self._file.num_record_batches != len(self._starts) - 1:
+        self.schema: pa.Schema = self._file.schema
+        num = len(SCHEMA)
+        if (
+            pa.schema(list(self.schema)[:num]) != SCHEMA
+            or not set(self.schema.names[num:]) <= set(COUNTED)
+            or self._file.num_record_batches != len(self._starts) - 1
+        ):
             raise pa.ArrowInvalid(f"{path} has other rows than the dataset")
         if len(self._starts) > 1:
             self.batch(len(self._starts) - 2)  # what the reader does once it does here
@@ -61,8 +70,40 @@ class RowStore:
             self.batch(number).slice(place, 1)
             for number, place in zip(numbers.tolist(), places, strict=True)
         ]
-        found = pa.Table.from_batches(picked).to_pylist()
+        found = pa.Table.from_batches(picked).select(SCHEMA.names).to_pylist()
         return [None if one["key"] is None else one for one in found]
+
+    def table(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:
+        """Return columns of rising `rows`, None: of all, of at most `most`; those that are known.
+
+        Rows that could not be read are left out.
+        """
+        parts: list[pa.RecordBatch] = []
+        for number, (start, end) in enumerate(pairwise(self._starts.tolist())):
+            here = None if rows is None else rows[slice(*np.searchsorted(rows, (start, end)))]
+            if most <= 0:
+                break
+            if here is not None and not len(here):
+                continue
+            part = self.batch(number).select(["key", *names])
+            part = part if here is None else part.take(pa.array(here - start))
+            if part.column("key").null_count:
+                part = part.filter(part.column("key").is_valid())
+            parts.append(part.slice(0, most))
+            most -= parts[-1].num_rows
+        schema = pa.schema([self.schema.field(name) for name in ("key", *names)])
+        return pa.Table.from_batches(parts, schema).select(list(names))
+
+    def where(self, expression: Expression) -> Rows:
+        """Return the rows for which an expression over columns of the file is true, rising."""
+        found: list[Rows] = [np.zeros(0, np.int64)]
+        for number, start in enumerate(self._starts[:-1].tolist()):
+            batch = self.batch(number)
+            rows = expression.rows_of(pa.Table.from_batches([batch]))
+            if batch.column("key").null_count:
+                rows = rows[batch.column("key").is_valid().to_numpy(zero_copy_only=False)[rows]]
+            found.append(start + rows)
+        return np.concatenate(found)
 
     def row_of(self, key: str, place: int) -> int | None:
         """Return the number of the row of shard `place` that has this key."""

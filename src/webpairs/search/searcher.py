@@ -12,15 +12,17 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from webpairs.errors import ConfigError
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import TABULAR
-from webpairs.load.source import Rows
+from webpairs.load.source import Rows, take
 from webpairs.search.captions import find_words
 from webpairs.search.chosen_rows import ChosenRows
 from webpairs.search.copies import fold_copies
@@ -102,7 +104,7 @@ class Searcher:
         self._spec = model
         self._vectors = next(iter(indexes.values())).vectors
         self._rows = rows
-        self._chosen = ChosenRows(dataset, self._vectors.offsets)
+        self._chosen = ChosenRows(dataset, rows)
         self._model: Model | None = None
         self._model_lock = threading.RLock()
 
@@ -254,6 +256,28 @@ class Searcher:
                 numbers = (piece.rows + first).tolist()
                 found |= zip(numbers, piece.table.to_pylist(), strict=True)
         return found
+
+    def table(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:
+        """Return columns of `rows`, None: of all, of at most the first `most` in shard order.
+
+        The tag by its name. Rows that cannot be read are left out.
+        """
+        rising = None if rows is None else np.sort(rows)
+        if set(names) <= set(self._rows.schema.names):
+            return self._rows.table(rising, names, most)
+        tables: list[pa.Table] = []
+        for place, (start, end) in enumerate(pairwise(self._vectors.offsets.tolist())):
+            if rising is None:
+                here = np.arange(end - start)
+            else:
+                here = rising[slice(*np.searchsorted(rising, (start, end)))] - start
+            if most > 0 and len(here):
+                shard = self.dataset.shard(place).table(names, label_names=True)
+                tables.append(take(shard, here[here < shard.num_rows][:most]))
+                most -= tables[-1].num_rows
+        if not tables:
+            return pa.table({name: pa.array([], pa.null()) for name in names})
+        return pa.concat_tables(tables, promote_options="permissive")
 
     def pictures(self, rows: Sequence[int]) -> list[bytes | None]:
         """Return the encoded images of samples by their numbers; None where there is none."""

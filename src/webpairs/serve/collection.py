@@ -8,13 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
 from webpairs.errors import ConfigError
 from webpairs.load.features import TABULAR, raw_name
 from webpairs.load.run_folder import RunFolder
-from webpairs.load.source import Rows, take
 from webpairs.manifest import read_manifest
 from webpairs.search.index_file import model_of
 from webpairs.search.model import NoModel, load_model_of
@@ -70,25 +66,6 @@ class Served:
             return self.searcher.row_of(key)
         except ConfigError as error:
             raise Refusal(UNKNOWN, str(error)) from error
-
-    def table_of(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:
-        """Return columns of `rows`, None: of all, of at most the first `most` in shard order."""
-        dataset, offsets = self.searcher.dataset, self.vectors.offsets
-        tables: list[pa.Table] = []
-        left = most
-        for place in range(len(offsets) - 1):
-            start, end = int(offsets[place]), int(offsets[place + 1])
-            here = np.arange(end - start)
-            if rows is not None:
-                here = np.sort(rows[(rows >= start) & (rows < end)]) - start
-            if not len(here) or left <= 0:
-                continue
-            table = dataset.shard(place).table(names, label_names=True)
-            tables.append(take(table, here[here < table.num_rows][:left]))
-            left -= tables[-1].num_rows
-        if not tables:
-            return pa.table({name: pa.array([], pa.string()) for name in names})
-        return pa.concat_tables(tables, promote_options="permissive")
 
     def about(self) -> dict[str, Any]:
         """Return what a client has to know of it."""

@@ -84,7 +84,7 @@ def _count_all(served: Served, where: str | None) -> dict[str, Any]:
 def _counts(served: Served, rows: Rows | None) -> dict[str, Any]:
     facets = _facets(served.columns)
     names = list(dict.fromkeys(name for one in facets for name in one.columns))
-    table = served.table_of(rows, names, MAX_ROWS)
+    table = served.searcher.table(rows, names, MAX_ROWS)
     if not table.num_rows:
         return {"count": 0, "facets": []}
     return {
