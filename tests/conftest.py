@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from run_folders import SmallCrawl
 
 from webpairs import BuildOptions, build_dataset
@@ -16,6 +17,9 @@ from webpairs.demo.crawl_files import write_crawl_files
 from webpairs.demo.little_web import draw_little_web
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# How long an example takes says how busy the machine is.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 def _is_here(address: Any) -> bool:
