@@ -359,6 +359,12 @@ def test_safe_mode_blurs_until_clicked(page: Page, site: str) -> None:
     page.keyboard.press("s")
     expect(veils).to_have_count(tagged)
     assert "safe" not in asked(page)
+    # What is switched while a sample is open stays so when it is closed.
+    page.locator(".about").first.click()
+    page.keyboard.press("s")
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "sample" not in url and "safe=0" in url)
+    expect(veils).to_have_count(0)
 
 
 def test_safe_mode_needs_no_javascript(new_page: Callable[..., Page]) -> None:

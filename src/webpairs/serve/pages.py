@@ -94,6 +94,7 @@ def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 2
         "error": None,
         "next_url": None,
         "previous_url": None,
+        "scripts": [file for file in FILES if file.endswith(".js")],
         "version": __version__,
         **shown,
     }

@@ -25,6 +25,8 @@ function start() {
   const kept = new Map(); // results by address, so that back is at once where one was
 
   const here = () => looked;
+  /** Return what results depend on: neither which sample is open nor whether pictures are blurred. */
+  const searched = () => write({ ...looked, sample: null, safe: true });
   const exclude = openExclude({ looked: here, isBlurred: (key) => results.isBlurred(key), openKey: (key) => openSample({ key }) });
   const results = openResults({ looked: here, go, openDetail: openSample, exclude, more });
   const field = openField({ change: (terms) => go({ terms, view: null }), fail: showError, isBlurred: results.isBlurred });
@@ -48,7 +50,7 @@ function start() {
   /** Remember the results of this address. */
   function keep() {
     if (!looked || asking) return;
-    kept.set(write({ ...looked, sample: null }), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent, status: find("status").textContent });
+    kept.set(searched(), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent, status: find("status").textContent });
     if (kept.size > 30) kept.delete(kept.keys().next().value);
   }
 
@@ -206,17 +208,19 @@ function start() {
   }
 
   addEventListener("popstate", () => {
-    const before = write({ ...looked, sample: null });
+    const before = searched();
     keep();
-    looked = withDataset(read(location.search, given.datasets));
-    const now = write({ ...looked, sample: null });
-    if (now === before) {
+    // Going back does not blur, nor unblur, what somebody has just switched.
+    const { safe } = looked;
+    looked = withDataset({ ...read(location.search, given.datasets), safe });
+    history.replaceState(history.state, "", write(looked));
+    if (searched() === before) {
       if (looked.sample) detail.open(hitOf(looked.sample));
       else detail.close();
       return;
     }
     if (!looked.sample) detail.close();
-    const old = kept.get(now);
+    const old = kept.get(searched());
     if (!old || looked.view === "threshold") {
       run();
       return;
