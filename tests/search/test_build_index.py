@@ -119,7 +119,7 @@ def test_a_filter_does_not_ruin_recall(folder: Path, tmp_path: Path, chosen: flo
 def test_a_filter_reads_on_until_nothing_changes(folder: Path, tmp_path: Path) -> None:
     index_of(folder, tmp_path / "index", what=("image",))
     index = opened(folder, tmp_path / "index")["image"]
-    little = inverted.Probing(0.1, {10: inverted.Effort(1, 20), 100: inverted.Effort(1, 200)})
+    little = inverted.Probing({k: inverted.Effort(1, 2 * k, 0.1) for k in (10, 100)})
     lists = index._inverted
     assert lists is not None
     shares: list[float] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,13 +31,14 @@ class Effort:
     lists: int
     depth: int
     """Vectors, the best by code, that are compared by their embeddings."""
+    slack: float
+    """Which lists are the most promising (`centroids.Coarse`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probing:
     """Say how queries of one kind are answered; `at` has the effort for each of `TUNED_K`."""
 
-    slack: float
     at: Mapping[int, Effort]
 
     def effort(self, k: int) -> Effort:
@@ -52,17 +53,20 @@ class Probing:
         beyond = max(k / TUNED_K[1], 1)
         lists = least.lists * (most.lists / least.lists) ** share
         depth = least.depth * (most.depth / least.depth) ** share
-        return Effort(math.ceil(lists * beyond), max(k, math.ceil(depth * beyond)))
+        return Effort(
+            math.ceil(lists * beyond),
+            max(k, math.ceil(depth * beyond)),
+            least.slack + (most.slack - least.slack) * share,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in the manifest."""
-        efforts = {str(k): [one.lists, one.depth] for k, one in self.at.items()}
-        return {"slack": self.slack, "effort": efforts}
+        return {"effort": {str(k): [*astuple(one)] for k, one in self.at.items()}}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Probing:
         """Return what `as_json` wrote."""
-        return cls(value["slack"], {int(k): Effort(*one) for k, one in value["effort"].items()})
+        return cls({int(k): Effort(*one) for k, one in value["effort"].items()})
 
 
 class Inverted:
@@ -89,25 +93,23 @@ class Inverted:
         """
         effort = probing.effort(k)
         if among is None:
-            lists = self.coarse.order(queries, probing.slack, effort.lists)
+            lists = self.coarse.order(queries, effort.slack, effort.lists)
             return self.compare(queries, self.candidates(queries, lists, effort.depth), k)
         if len(among) <= EXACT_ROWS:
             return nearest(self._vectors, queries, k, unit=self._unit, among=among)
-        found = [self._search_among(query[None], k, probing, effort, among) for query in queries]
+        found = [self._search_among(query[None], k, effort, among) for query in queries]
         return Found(
             np.concatenate([one.rows for one in found]),
             np.concatenate([one.similarities for one in found]),
         )
 
-    def _search_among(
-        self, query: Floats, k: int, probing: Probing, effort: Effort, among: Rows
-    ) -> Found:
+    def _search_among(self, query: Floats, k: int, effort: Effort, among: Rows) -> Found:
         faiss = load_faiss()
         chosen = np.zeros(self._vectors.num_rows, np.bool_)
         chosen[among] = True
         bits = np.packbits(chosen, bitorder="little")
         selector = faiss.IDSelectorBitmap(bits)
-        order = self.coarse.order(query, probing.slack, self.coarse.num_lists)
+        order = self.coarse.order(query, effort.slack, self.coarse.num_lists)
         end = min(effort.lists * len(chosen) // len(among), order.shape[1])
         best = self.compare(
             query, self.candidates(query, order[:, :end], effort.depth, selector), k

@@ -22,7 +22,8 @@ _SLACKS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 _DEPTHS: Final = {10: (2, 4, 8, 16, 32, 64), 100: (2, 4, 8)}
 """Candidates compared for each of so many results."""
 _MARGIN: Final = 0.01
-"""The half that tunes has to find so much more, since its own luck is in what it chose."""
+"""The half that tunes has to find so much more, since its own luck is in what it chose; and so much
+more again while the half that measures finds too little."""
 _SCAN_S: Final = 30e-9
 _COMPARE_S: Final = 1e-6
 """What a code that is read and a candidate that is compared cost (2 cores, AVX-512)."""
@@ -66,39 +67,41 @@ def tune(index: Inverted, queries: Floats, own: Rows, nearest: Nearest, target: 
         )
         for half in (slice(0, None, 2), slice(1, None, 2))
     ]
-    margin = _MARGIN
-    while True:
-        measured = _tuned(index, halves[0], halves[1], min(target + margin, 1.0))
-        if measured.recall[TUNED_K[0]] >= target or margin > 1 - target:
-            return measured
-        margin *= 2
-
-
-def _tuned(index: Inverted, tuning: _Half, measuring: _Half, target: float) -> Measured:
-    slack = min(_SLACKS, key=lambda one: _lists_needed(index, tuning, TUNED_K[0], one, target)[1])
-    efforts = {k: _least_effort(index, tuning, k, slack, target) for k in TUNED_K}
-    probing = Probing(slack, efforts)
-    recall = {k: _recall(index, measuring, k, probing) for k in TUNED_K}
-    return Measured(probing, recall, len(measuring.queries))
+    tuning, measuring = halves
+    share = min(target + 2 * _MARGIN, 1.0)
+    needed = {slack: _lists_needed(index, tuning, slack, share) for slack in _SLACKS}
+    efforts: dict[int, Effort] = {}
+    recall: dict[int, float] = {}
+    for k in TUNED_K:
+        slack = min(_SLACKS, key=lambda one: needed[one][k][1])
+        wanted = target
+        while wanted < 1 and (wanted == target or recall[k] < target):
+            wanted = min(wanted + _MARGIN, 1.0)
+            efforts[k] = _least_effort(index, tuning, k, slack, wanted)
+            recall[k] = _recall(index, measuring, k, efforts[k])
+    return Measured(Probing(efforts), recall, len(measuring.queries))
 
 
 def _lists_needed(
-    index: Inverted, half: _Half, k: int, slack: float, share: float
-) -> tuple[int, float]:
-    """Return in how many lists that share of the k nearest is, and how many vectors they hold."""
+    index: Inverted, half: _Half, slack: float, share: float
+) -> dict[int, tuple[int, float]]:
+    """Return for each of `TUNED_K` how many lists have that share of the nearest, and vectors."""
     order = index.coarse.order(half.queries, slack, index.coarse.num_lists)
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(order.shape[1])[None], 1)
-    needed = np.sort(np.take_along_axis(ranks, half.nearest.lists[:, :k], 1), axis=None)
-    num = int(needed[min(len(needed) - 1, int(share * len(needed)))]) + 1
-    return num, float(index.sizes[order[:, :num]].sum(axis=1).mean())
+    found: dict[int, tuple[int, float]] = {}
+    for k in TUNED_K:
+        needed = np.sort(np.take_along_axis(ranks, half.nearest.lists[:, :k], 1), axis=None)
+        num = int(needed[min(len(needed) - 1, int(share * len(needed)))]) + 1
+        found[k] = num, float(index.sizes[order[:, :num]].sum(axis=1).mean())
+    return found
 
 
 def _least_effort(index: Inverted, half: _Half, k: int, slack: float, target: float) -> Effort:
     """Return what reaches the target at the least cost, else what comes nearest to it."""
     tried: list[tuple[bool, float, Effort]] = []
     for share in sorted({target, target + (1 - target) / 4, (1 + target) / 2, 0.998}):
-        num, scanned = _lists_needed(index, half, k, slack, share)
+        num, scanned = _lists_needed(index, half, slack, share)[k]
         lists = index.coarse.order(half.queries, slack, num)
         for many in _DEPTHS[k]:
             depth = k * many
@@ -106,7 +109,7 @@ def _least_effort(index: Inverted, half: _Half, k: int, slack: float, target: fl
             cost = scanned * _SCAN_S + depth * _COMPARE_S
             # What misses the target is worse the more it misses, whatever it costs.
             missed = recall < target
-            tried.append((missed, -recall if missed else cost, Effort(num, depth)))
+            tried.append((missed, -recall if missed else cost, Effort(num, depth, slack)))
             if not missed:
                 break
         if not tried[-1][0] and tried[-1][2].depth == k * _DEPTHS[k][0]:
@@ -114,10 +117,9 @@ def _least_effort(index: Inverted, half: _Half, k: int, slack: float, target: fl
     return min(tried, key=lambda one: one[:2])[2]
 
 
-def _recall(index: Inverted, half: _Half, k: int, probing: Probing) -> float:
+def _recall(index: Inverted, half: _Half, k: int, effort: Effort) -> float:
     """Return which share of the k nearest a search finds."""
-    effort = probing.effort(k)
-    lists = index.coarse.order(half.queries, probing.slack, effort.lists)
+    lists = index.coarse.order(half.queries, effort.slack, effort.lists)
     return _share(index, half, k, index.candidates(half.queries, lists, effort.depth + 1))
 
 
