@@ -19,7 +19,10 @@ export function read(search, datasets) {
   const names = datasets.map((one) => one.name);
   const asked = query.get("index");
   const terms = FIELDS.flatMap(([name, field, away]) =>
-    query.getAll(name).filter((one) => one.trim()).map((one) => ({ [field]: one, away })),
+    query
+      .getAll(name)
+      .filter((one) => one.trim())
+      .map((one) => ({ [field]: one, away })),
   );
   return {
     index: names.includes(asked) ? asked : names[0],
@@ -77,7 +80,9 @@ export function request(looked, more = {}) {
 export function writeWhere(groups) {
   if (groups.length === 1 && groups[0].length === 1) return groups[0][0];
   const wrap = (one) => `(${one})`;
-  return groups.map((group) => wrap(group.length === 1 ? group[0] : group.map(wrap).join(" or "))).join(" and ");
+  return groups
+    .map((group) => wrap(group.length === 1 ? group[0] : group.map(wrap).join(" or ")))
+    .join(" and ");
 }
 
 /** Return the groups that `writeWhere` made an expression of; any other expression is one group. */

@@ -23,4 +23,5 @@ export async function ask(index, path, { body = null, signal = null } = {}) {
   return answer;
 }
 
-export const imageOf = (index, key) => `/api/${encodeURIComponent(index)}/images/${encodeURIComponent(key)}`;
+export const imageOf = (index, key) =>
+  `/api/${encodeURIComponent(index)}/images/${encodeURIComponent(key)}`;

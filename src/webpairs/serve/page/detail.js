@@ -50,31 +50,107 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
   });
 
   /** Return the sample as the exclude list keeps it. */
-  const sample = () => shown && { key: shown.key, uid: row?.uid ?? shown.uid, url: shown.columns?.url ?? factOf(row, "URL", "url"), caption: row?.caption ?? shown.columns?.caption };
+  const sample = () =>
+    shown && {
+      key: shown.key,
+      uid: row?.uid ?? shown.uid,
+      url: shown.columns?.url ?? factOf(row, "URL", "url"),
+      caption: row?.caption ?? shown.columns?.caption,
+    };
 
   function head(hit, found) {
     const caption = found?.caption ?? hit.columns?.caption ?? "";
-    const known = hit.columns ? hit : { key: hit.key, nsfw: factOf(found, "NSFW", "nsfw"), image: found?.image ?? null, columns: { caption, original_width: factOf(found, "WIDTH", "original_width"), original_height: factOf(found, "HEIGHT", "original_height") } };
+    const known = hit.columns
+      ? hit
+      : {
+          key: hit.key,
+          nsfw: factOf(found, "NSFW", "nsfw"),
+          image: found?.image ?? null,
+          columns: {
+            caption,
+            original_width: factOf(found, "WIDTH", "original_width"),
+            original_height: factOf(found, "HEIGHT", "original_height"),
+          },
+        };
     const stage = make("div", { class: "stage" });
     if (hit.columns || found) {
-      if (known.image) stage.append(results.well(known, make("div", { class: "picture", tabindex: "-1" }, results.picture(known, SIDE_PX))));
+      if (known.image)
+        stage.append(
+          results.well(
+            known,
+            make("div", { class: "picture", tabindex: "-1" }, results.picture(known, SIDE_PX)),
+          ),
+        );
     }
     const actions = make(
       "div",
       { class: "actions" },
-      make("button", { type: "button", class: "main", onclick: () => leave({ terms: [{ key: hit.key, away: false }], view: null }) }, "More like this"),
-      caption && make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }], view: null }) }, "Search caption"),
-      make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [...looked().terms, { key: hit.key, away: false }], view: null }) }, "Add to search"),
-      make("button", { type: "button", class: "plain", onclick: () => leave({ terms: [...looked().terms, { key: hit.key, away: true }], view: null }) }, "Keep away"),
-      make("button", { type: "button", class: "plain", id: "exclude-this", "aria-pressed": String(exclude.has(hit.key)), onclick: () => exclude.toggle(sample()) }, "Exclude"),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "main",
+          onclick: () => leave({ terms: [{ key: hit.key, away: false }], view: null }),
+        },
+        "More like this",
+      ),
+      caption &&
+        make(
+          "button",
+          {
+            type: "button",
+            class: "plain",
+            onclick: () =>
+              leave({
+                terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }],
+                view: null,
+              }),
+          },
+          "Search caption",
+        ),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          onclick: () =>
+            leave({ terms: [...looked().terms, { key: hit.key, away: false }], view: null }),
+        },
+        "Add to search",
+      ),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          onclick: () =>
+            leave({ terms: [...looked().terms, { key: hit.key, away: true }], view: null }),
+        },
+        "Keep away",
+      ),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "plain",
+          id: "exclude-this",
+          "aria-pressed": String(exclude.has(hit.key)),
+          onclick: () => exclude.toggle(sample()),
+        },
+        "Exclude",
+      ),
       make("button", { type: "button", class: "plain", onclick: copyLink }, "Copy link"),
     );
     const links = (found?.links ?? []).map((one) => linkOut(one.title, one.url)).filter(Boolean);
     return [
       stage,
       make("h2", { id: "detail-title" }, quote(caption || hit.key)),
-      typeof hit.similarity === "number" ? make("p", { class: "near" }, `${hit.similarity.toFixed(3)} similar to what was searched`) : "",
-      links.length ? make("ul", { class: "links" }, ...links.map((link) => make("li", {}, link))) : "",
+      typeof hit.similarity === "number"
+        ? make("p", { class: "near" }, `${hit.similarity.toFixed(3)} similar to what was searched`)
+        : "",
+      links.length
+        ? make("ul", { class: "links" }, ...links.map((link) => make("li", {}, link)))
+        : "",
       actions,
     ];
   }
@@ -85,7 +161,10 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
   }
 
   async function copyLink() {
-    const address = new URL(`/sample/${encodeURIComponent(looked().index)}/${encodeURIComponent(shown.key)}`, location.href);
+    const address = new URL(
+      `/sample/${encodeURIComponent(looked().index)}/${encodeURIComponent(shown.key)}`,
+      location.href,
+    );
     try {
       await navigator.clipboard.writeText(address.href);
       find("place").textContent = "The link is copied";
@@ -103,8 +182,24 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
         "section",
         { class: "facts" },
         make("h3", {}, visible(group.title)),
-        make("dl", {}, ...known.map((one) => make("div", { class: long(one) ? "long" : null }, make("dt", { title: one.meaning ? visible(one.meaning) : null }, visible(one.title)), make("dd", {}, quote(one.text))))),
-        empty.length > 0 && make("p", { class: "unknown" }, `Not known: ${empty.map((one) => visible(one.title)).join(", ")}`),
+        make(
+          "dl",
+          {},
+          ...known.map((one) =>
+            make(
+              "div",
+              { class: long(one) ? "long" : null },
+              make("dt", { title: one.meaning ? visible(one.meaning) : null }, visible(one.title)),
+              make("dd", {}, quote(one.text)),
+            ),
+          ),
+        ),
+        empty.length > 0 &&
+          make(
+            "p",
+            { class: "unknown" },
+            `Not known: ${empty.map((one) => visible(one.title)).join(", ")}`,
+          ),
       );
     });
   }
@@ -113,26 +208,48 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
     if (!hit.folded?.length || !looked().dataset.has_images) return "";
     const alike = hit.folded.map((key) => {
       // What is folded under a picture shows the same: it is blurred as that one is.
-      const copy = { key, image: imageOf(looked().index, key), nsfw: nsfwOf(hit), columns: { caption: `Sample ${key}` } };
+      const copy = {
+        key,
+        image: imageOf(looked().index, key),
+        nsfw: nsfwOf(hit),
+        columns: { caption: `Sample ${key}` },
+      };
       return tile(copy, { key });
     });
-    return make("section", { class: "facts" }, make("h3", {}, "Folded under it"), make("ol", { class: "strip" }, ...alike));
+    return make(
+      "section",
+      { class: "facts" },
+      make("h3", {}, "Folded under it"),
+      make("ol", { class: "strip" }, ...alike),
+    );
   }
 
   function neighbours(found) {
     const near = (found.neighbours ?? []).map((hit) => tile(hit, hit));
-    return near.length ? make("section", { class: "facts" }, make("h3", {}, "Nearest to it"), make("ol", { class: "strip" }, ...near)) : "";
+    return near.length
+      ? make(
+          "section",
+          { class: "facts" },
+          make("h3", {}, "Nearest to it"),
+          make("ol", { class: "strip" }, ...near),
+        )
+      : "";
   }
 
   function tile(hit, opened) {
-    const button = make("button", { type: "button", class: "picture", onclick: () => (moved(opened), open(opened)) }, results.picture(hit, 256));
+    const button = make(
+      "button",
+      { type: "button", class: "picture", onclick: () => (moved(opened), open(opened)) },
+      results.picture(hit, 256),
+    );
     return make("li", {}, results.well(hit, button));
   }
 
   function showPlace() {
     const hits = results.hits();
     const place = hits.findIndex((one) => one.key === shown.key);
-    find("place").textContent = place < 0 ? "" : `${place + 1} of ${hits.length}${results.hasMore() ? " so far" : ""}`;
+    find("place").textContent =
+      place < 0 ? "" : `${place + 1} of ${hits.length}${results.hasMore() ? " so far" : ""}`;
     find("previous").disabled = place <= 0;
     find("next").disabled = place < 0 || place + 1 >= hits.length;
   }
@@ -150,14 +267,27 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
   find("previous").addEventListener("click", () => step(-1));
   find("next").addEventListener("click", () => step(1));
   exclude.watch((key) => {
-    if (shown?.key === key) find("exclude-this")?.setAttribute("aria-pressed", String(exclude.has(key)));
+    if (shown?.key === key)
+      find("exclude-this")?.setAttribute("aria-pressed", String(exclude.has(key)));
   });
 
-  return { open, close, step, sample, isOpen: () => dialog.open, key: () => shown?.key ?? null, again: () => shown && open(shown) };
+  return {
+    open,
+    close,
+    step,
+    sample,
+    isOpen: () => dialog.open,
+    key: () => shown?.key ?? null,
+    again: () => shown && open(shown),
+  };
 }
 
 /** Return the value of the first of these columns that a row has. */
 function factOf(row, ...names) {
   const facts = row?.groups.flatMap((group) => group.facts) ?? [];
-  return names.map((name) => facts.find((one) => one.name === name)?.value).find((one) => one !== undefined) ?? null;
+  return (
+    names
+      .map((name) => facts.find((one) => one.name === name)?.value)
+      .find((one) => one !== undefined) ?? null
+  );
 }

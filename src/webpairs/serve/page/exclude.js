@@ -18,7 +18,8 @@ export function openExclude({ looked, isBlurred, openKey }) {
     index = name;
     listed = new Map();
     try {
-      for (const one of JSON.parse(localStorage.getItem(storeKey()) ?? "[]")) listed.set(one.key, one);
+      for (const one of JSON.parse(localStorage.getItem(storeKey()) ?? "[]"))
+        listed.set(one.key, one);
     } catch {
       // Without storage, or with what another program left there, the list starts empty.
     }
@@ -42,36 +43,85 @@ export function openExclude({ looked, isBlurred, openKey }) {
   /** Put a sample on the list, or take it off. */
   function toggle(sample) {
     if (listed.has(sample.key)) listed.delete(sample.key);
-    else listed.set(sample.key, { key: sample.key, uid: sample.uid ?? null, url: sample.url ?? null, caption: sample.caption ?? "" });
+    else
+      listed.set(sample.key, {
+        key: sample.key,
+        uid: sample.uid ?? null,
+        url: sample.url ?? null,
+        caption: sample.caption ?? "",
+      });
     save();
-    say(listed.has(sample.key) ? `On the exclude list, which has ${plural(listed.size, "sample")}` : "Off the exclude list");
+    say(
+      listed.has(sample.key)
+        ? `On the exclude list, which has ${plural(listed.size, "sample")}`
+        : "Off the exclude list",
+    );
     for (const watch of watchers) watch(sample.key);
   }
 
   function showList() {
     const items = [...listed.values()].map((one) => {
-      const picture = looked().dataset.has_images ? make("img", { src: `${imageOf(index, one.key)}?size=128`, alt: "", loading: "lazy", width: 48, height: 48, class: isBlurred(one.key) ? "blurred" : null }) : null;
+      const picture = looked().dataset.has_images
+        ? make("img", {
+            src: `${imageOf(index, one.key)}?size=128`,
+            alt: "",
+            loading: "lazy",
+            width: 48,
+            height: 48,
+            class: isBlurred(one.key) ? "blurred" : null,
+          })
+        : null;
       const remove = () => {
         toggle(one);
         showList();
-        (find("listed").querySelector("button") ?? find("list").querySelector("[data-close]")).focus();
+        (
+          find("listed").querySelector("button") ?? find("list").querySelector("[data-close]")
+        ).focus();
       };
       return make(
         "li",
         {},
         picture,
-        make("button", { type: "button", class: "body", onclick: () => (find("list").close(), openKey(one.key)) }, quote(one.caption || one.key), make("small", {}, one.key)),
-        make("button", { type: "button", class: "round", "aria-label": `Take ${one.key} off the list`, onclick: remove }, icon("close")),
+        make(
+          "button",
+          {
+            type: "button",
+            class: "body",
+            onclick: () => (find("list").close(), openKey(one.key)),
+          },
+          quote(one.caption || one.key),
+          make("small", {}, one.key),
+        ),
+        make(
+          "button",
+          {
+            type: "button",
+            class: "round",
+            "aria-label": `Take ${one.key} off the list`,
+            onclick: remove,
+          },
+          icon("close"),
+        ),
       );
     });
-    const none = make("li", { class: "none" }, "Nothing is on it yet. Press x on a result, or use Exclude in its details.");
+    const none = make(
+      "li",
+      { class: "none" },
+      "Nothing is on it yet. Press x on a result, or use Exclude in its details.",
+    );
     find("listed").replaceChildren(...(items.length ? items : [none]));
-    for (const button of find("list").querySelectorAll("[data-download], #clear")) button.disabled = !items.length;
+    for (const button of find("list").querySelectorAll("[data-download], #clear"))
+      button.disabled = !items.length;
   }
 
   function download(format) {
-    const file = new Blob([written(format, [...listed.values()])], { type: `${TYPES[format]};charset=utf-8` });
-    const link = make("a", { href: URL.createObjectURL(file), download: `${index}-exclude.${format}` });
+    const file = new Blob([written(format, [...listed.values()])], {
+      type: `${TYPES[format]};charset=utf-8`,
+    });
+    const link = make("a", {
+      href: URL.createObjectURL(file),
+      download: `${index}-exclude.${format}`,
+    });
     document.body.append(link);
     link.click();
     link.remove();
@@ -82,7 +132,8 @@ export function openExclude({ looked, isBlurred, openKey }) {
     showList();
     openDialog(find("list"));
   });
-  for (const button of find("list").querySelectorAll("[data-download]")) button.addEventListener("click", () => download(button.dataset.download));
+  for (const button of find("list").querySelectorAll("[data-download]"))
+    button.addEventListener("click", () => download(button.dataset.download));
   find("clear").addEventListener("click", () => {
     const keys = [...listed.keys()];
     listed.clear();
@@ -100,5 +151,14 @@ export function written(format, samples) {
   const rows = samples.map(({ key, uid, url }) => ({ key, uid, url }));
   if (format === "json") return `${JSON.stringify(rows, null, 1)}\n`;
   const field = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-  return ["key,uid,url", ...rows.map((row) => Object.values(row).map((one) => field(one ?? "")).join(","))].map((line) => `${line}\r\n`).join("");
+  return [
+    "key,uid,url",
+    ...rows.map((row) =>
+      Object.values(row)
+        .map((one) => field(one ?? ""))
+        .join(","),
+    ),
+  ]
+    .map((line) => `${line}\r\n`)
+    .join("");
 }

@@ -30,7 +30,8 @@ export function openField({ change, fail, isBlurred }) {
     text.placeholder = terms.length ? "and…" : "Describe a picture";
   }
 
-  const search = (more = [], typed = readTyped(text.value)) => change([...typed, ...terms, ...more]);
+  const search = (more = [], typed = readTyped(text.value)) =>
+    change([...typed, ...terms, ...more]);
 
   function chip(term) {
     const name = nameOf(term);
@@ -43,13 +44,29 @@ export function openField({ change, fail, isBlurred }) {
       text.focus();
       search();
     };
-    const turned = term.away ? `Unlike ${name}: turn to like it` : `Like ${name}: turn to keep away from it`;
+    const turned = term.away
+      ? `Unlike ${name}: turn to like it`
+      : `Like ${name}: turn to keep away from it`;
     return make(
       "li",
       { class: `chip ${term.away ? "minus" : "plus"}` },
-      make("button", { type: "button", class: "sign", title: term.away ? "Kept away from" : "Near to", "aria-label": turned, onclick: turn }, icon(term.away ? "minus" : "plus")),
+      make(
+        "button",
+        {
+          type: "button",
+          class: "sign",
+          title: term.away ? "Kept away from" : "Near to",
+          "aria-label": turned,
+          onclick: turn,
+        },
+        icon(term.away ? "minus" : "plus"),
+      ),
       bodyOf(term, name),
-      make("button", { type: "button", class: "remove", "aria-label": `Remove ${name}`, onclick: remove }, icon("close")),
+      make(
+        "button",
+        { type: "button", class: "remove", "aria-label": `Remove ${name}`, onclick: remove },
+        icon("close"),
+      ),
     );
   }
 
@@ -62,12 +79,29 @@ export function openField({ change, fail, isBlurred }) {
         showChips();
         text.focus();
       };
-      return make("button", { type: "button", class: "body", title: "Edit", onclick: edit }, make("bdi", { dir: "auto" }, name));
+      return make(
+        "button",
+        { type: "button", class: "body", title: "Edit", onclick: edit },
+        make("bdi", { dir: "auto" }, name),
+      );
     }
-    const source = term.key !== undefined ? `${imageOf(looked.index, term.key)}?size=128` : thumbOf(term);
+    const source =
+      term.key !== undefined ? `${imageOf(looked.index, term.key)}?size=128` : thumbOf(term);
     const blurred = term.key !== undefined && isBlurred(term.key);
-    const picture = source && make("img", { src: source, alt: "", class: blurred ? "blurred" : null, onerror: (event) => event.target.remove() });
-    return make("span", { class: "body", title: name }, picture, make("span", { class: picture ? "unseen" : null }, name));
+    const picture =
+      source &&
+      make("img", {
+        src: source,
+        alt: "",
+        class: blurred ? "blurred" : null,
+        onerror: (event) => event.target.remove(),
+      });
+    return make(
+      "span",
+      { class: "body", title: name },
+      picture,
+      make("span", { class: picture ? "unseen" : null }, name),
+    );
   }
 
   find("search").addEventListener("submit", (event) => {
@@ -82,9 +116,16 @@ export function openField({ change, fail, isBlurred }) {
       search();
     } else if (event.key === "Escape") text.blur();
   });
-  for (const [id, away] of [["add-plus", false], ["add-minus", true]]) {
+  for (const [id, away] of [
+    ["add-plus", false],
+    ["add-minus", true],
+  ]) {
     find(id).addEventListener("click", () => {
-      const typed = readTyped(text.value).map((one) => ({ ...one, away: one.away || away, apart: true }));
+      const typed = readTyped(text.value).map((one) => ({
+        ...one,
+        away: one.away || away,
+        apart: true,
+      }));
       text.focus();
       if (typed.length) change([...terms, ...typed]);
       else say("Type a term first");
@@ -116,7 +157,10 @@ export function openField({ change, fail, isBlurred }) {
   takeDrops((data) => {
     const [file] = data.files;
     const key = data.getData(KEY_TYPE);
-    const [url] = data.getData("text/uri-list").split(/\r?\n/).filter((one) => /^https?:/.test(one));
+    const [url] = data
+      .getData("text/uri-list")
+      .split(/\r?\n/)
+      .filter((one) => /^https?:/.test(one));
     if (key) search([{ key, away: false }]);
     else if (file) addPicture(file);
     else if (url) search([{ image_url: url, away: false }]);
@@ -136,7 +180,8 @@ function nameOf(term) {
 function takeDrops(take) {
   const shade = find("drop");
   let depth = 0;
-  const taken = (event) => ["Files", "text/uri-list", KEY_TYPE].some((type) => event.dataTransfer.types.includes(type));
+  const taken = (event) =>
+    ["Files", "text/uri-list", KEY_TYPE].some((type) => event.dataTransfer.types.includes(type));
   const hide = () => {
     depth = 0;
     shade.hidden = true;
@@ -170,7 +215,9 @@ async function prepare(file) {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    throw new Error(`${visible(file.name)} cannot be read as a picture: use a JPEG, PNG or WebP file.`);
+    throw new Error(
+      `${visible(file.name)} cannot be read as a picture: use a JPEG, PNG or WebP file.`,
+    );
   }
   const plain = SENT_AS_THEY_ARE.includes(file.type) && file.size <= MAX_PICTURE_BYTES;
   const image = plain ? await asDataUrl(file) : draw(bitmap, SENT_SIDE_PX);

@@ -19,10 +19,8 @@ export function openFilters({ looked, change }) {
     asking = new AbortController();
     const here = looked();
     const { signal } = asking;
-    const counts = (where) => {
-      const { k: _, unique: __, ...body } = request({ ...here, where });
-      return ask(here.index, "facets", { body, signal });
-    };
+    const counts = (where) =>
+      ask(here.index, "facets", { body: request({ ...here, where }), signal });
     try {
       const all = await counts(here.where);
       learn(all);
@@ -39,13 +37,15 @@ export function openFilters({ looked, change }) {
       for (const facet of own) if (facet) facets.set(facet.name, facet);
       show({ of: all.of, count: all.count, facets: [...facets.values()] });
     } catch (error) {
-      if (error.name !== "AbortError") find("filters").replaceChildren(make("p", { class: "others" }, error.message));
+      if (error.name !== "AbortError")
+        find("filters").replaceChildren(make("p", { class: "others" }, error.message));
     }
   }
 
   function learn(counts) {
     for (const facet of counts.facets) {
-      for (const one of facet.values) names.set(one.where, { facet: facet.name, title: facet.title, value: one.value });
+      for (const one of facet.values)
+        names.set(one.where, { facet: facet.name, title: facet.title, value: one.value });
     }
   }
 
@@ -56,13 +56,25 @@ export function openFilters({ looked, change }) {
     // Focus stays on the box that was ticked, though boxes are made anew.
     const focused = document.activeElement?.dataset?.where;
     // What all of them have in common chooses nothing.
-    const isChosen = (facet) => looked().where.some((group) => names.get(group[0])?.facet === facet.name);
+    const isChosen = (facet) =>
+      looked().where.some((group) => names.get(group[0])?.facet === facet.name);
     const divides = (facet) => facet.values.length > 1 || facet.values[0]?.count < counts.count;
     const facets = counts.facets.filter((one) => divides(one) || isChosen(one)).map(section);
     const tagged = counts.facets.some((one) => one.name === "nsfw" && one.values.length);
-    const untagged = make("p", { class: "others" }, "None of these has an NSFW tag, so safe mode blurs nothing.");
-    find("filters").replaceChildren(make("h2", { class: "of" }, `Among ${of}`), ...facets, ...(counts.count && !tagged ? [untagged] : []));
-    if (focused) find("filters").querySelector(`[data-where="${CSS.escape(focused)}"]`)?.focus();
+    const untagged = make(
+      "p",
+      { class: "others" },
+      "None of these has an NSFW tag, so safe mode blurs nothing.",
+    );
+    find("filters").replaceChildren(
+      make("h2", { class: "of" }, `Among ${of}`),
+      ...facets,
+      ...(counts.count && !tagged ? [untagged] : []),
+    );
+    if (focused)
+      find("filters")
+        .querySelector(`[data-where="${CSS.escape(focused)}"]`)
+        ?.focus();
     showChosen();
   }
 
@@ -70,32 +82,56 @@ export function openFilters({ looked, change }) {
     const isTicked = (one) => looked().where.some((group) => group.includes(one.where));
     const most = Math.max(1, ...facet.values.map((one) => one.count));
     const few = facet.values.length <= FEW + 1 || unfolded.has(facet.name);
-    const shown = few ? facet.values : facet.values.filter((one, place) => place < FEW || isTicked(one));
+    const shown = few
+      ? facet.values
+      : facet.values.filter((one, place) => place < FEW || isTicked(one));
     const rest = facet.values.length - shown.length;
     const unfold = () => {
       unfolded.add(facet.name);
       show(last);
-      find("filters").querySelector(`[data-facet="${CSS.escape(facet.name)}"] li:nth-child(${FEW + 1}) input`)?.focus();
+      find("filters")
+        .querySelector(`[data-facet="${CSS.escape(facet.name)}"] li:nth-child(${FEW + 1}) input`)
+        ?.focus();
     };
     const items = shown.map((one) => {
-      const box = make("input", { type: "checkbox", data: { where: one.where }, onchange: () => tick(facet, one) });
+      const box = make("input", {
+        type: "checkbox",
+        data: { where: one.where },
+        onchange: () => tick(facet, one),
+      });
       box.checked = isTicked(one);
-      return make("li", {}, make("label", { class: "choice" }, box, make("span", { class: "value" }, quote(one.value)), make("span", { class: "count" }, count(one.count)), share(one.count / most)));
+      return make(
+        "li",
+        {},
+        make(
+          "label",
+          { class: "choice" },
+          box,
+          make("span", { class: "value" }, quote(one.value)),
+          make("span", { class: "count" }, count(one.count)),
+          share(one.count / most),
+        ),
+      );
     });
     return make(
       "fieldset",
       { class: "facet", data: { facet: facet.name } },
       make("legend", {}, visible(facet.title)),
       make("ul", {}, ...items),
-      rest > 0 && make("button", { type: "button", class: "others", onclick: unfold }, `${count(rest)} more`),
-      few && facet.others > 0 && make("p", { class: "others" }, `and ${count(facet.others)} samples with others`),
+      rest > 0 &&
+        make("button", { type: "button", class: "others", onclick: unfold }, `${count(rest)} more`),
+      few &&
+        facet.others > 0 &&
+        make("p", { class: "others" }, `and ${count(facet.others)} samples with others`),
     );
   }
 
   function tick(facet, value) {
     const groups = looked().where.map((group) => group.filter((one) => one !== value.where));
     if (!looked().where.some((group) => group.includes(value.where))) {
-      const same = groups.find((group) => group.some((one) => names.get(one)?.facet === facet.name));
+      const same = groups.find((group) =>
+        group.some((one) => names.get(one)?.facet === facet.name),
+      );
       if (same) same.push(value.where);
       else groups.push([value.where]);
     }
@@ -108,13 +144,35 @@ export function openFilters({ looked, change }) {
       group.map((expression) => {
         const known = names.get(expression);
         const name = known ? `${known.title}: ${known.value}` : expression;
-        const remove = () => change(looked().where.map((one) => one.filter((other) => other !== expression)).filter((one) => one.length));
-        return make("li", {}, make("button", { type: "button", class: "filter-chip", title: visible(expression), "aria-label": `Remove the filter ${visible(name)}`, onclick: remove }, known ? quote(name) : make("code", {}, visible(name)), icon("close")));
+        const remove = () =>
+          change(
+            looked()
+              .where.map((one) => one.filter((other) => other !== expression))
+              .filter((one) => one.length),
+          );
+        return make(
+          "li",
+          {},
+          make(
+            "button",
+            {
+              type: "button",
+              class: "filter-chip",
+              title: visible(expression),
+              "aria-label": `Remove the filter ${visible(name)}`,
+              onclick: remove,
+            },
+            known ? quote(name) : make("code", {}, visible(name)),
+            icon("close"),
+          ),
+        );
       }),
     );
     find("chosen").replaceChildren(...chips);
     const number = looked().where.length;
-    find("open-filters").querySelector("span").textContent = number ? `Filters (${number})` : "Filters";
+    find("open-filters").querySelector("span").textContent = number
+      ? `Filters (${number})`
+      : "Filters";
   }
 
   const expression = find("where");
@@ -144,6 +202,9 @@ export function openFilters({ looked, change }) {
     refresh,
     show,
     showChosen,
-    focus: () => (side.offsetParent === null ? open() : (find("filters").querySelector("input") ?? expression).focus()),
+    focus: () =>
+      side.offsetParent === null
+        ? open()
+        : (find("filters").querySelector("input") ?? expression).focus(),
   };
 }

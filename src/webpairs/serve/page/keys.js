@@ -19,7 +19,14 @@ export function openKeys({ acts, detail }) {
   find("keys").addEventListener("click", help);
 
   addEventListener("keydown", (event) => {
-    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
+    if (
+      event.defaultPrevented ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.altKey ||
+      isTyping(event.target)
+    )
+      return;
     if (detail.isOpen()) {
       if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
         event.preventDefault();
@@ -46,18 +53,27 @@ function readOff() {
   }
 }
 
-const isTyping = (target) => target.closest?.("input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]") !== null;
+const isTyping = (target) =>
+  target.closest?.(
+    "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]",
+  ) !== null;
 
 /** Return the card that has the focus, or else the one under the pointer, or null. */
 export function currentCard() {
-  return document.activeElement?.closest("#shown .card") ?? document.querySelector("#shown .card:hover");
+  return (
+    document.activeElement?.closest("#shown .card") ?? document.querySelector("#shown .card:hover")
+  );
 }
 
 /** Move the focus from card to card as they lie on the screen; false where there is none. */
 function moveFocus(key) {
   const cards = [...document.querySelectorAll("#shown .card")];
   const here = document.activeElement?.closest("#shown .card");
-  if (!cards.length || (!here && document.activeElement !== document.body && document.activeElement?.id !== "results")) return false;
+  if (
+    !cards.length ||
+    (!here && document.activeElement !== document.body && document.activeElement?.id !== "results")
+  )
+    return false;
   // With nothing in focus the arrows scroll, as anywhere else, but for those that go along a row.
   if (!here && !["ArrowRight", "ArrowLeft"].includes(key)) return false;
   const place = cards.indexOf(here);

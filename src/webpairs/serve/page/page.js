@@ -26,11 +26,22 @@ function start() {
 
   const here = () => looked;
   /** Return what results depend on: neither which sample is open nor whether pictures are blurred. */
-  const searched = () => write({ ...looked, sample: null, safe: true });
-  const exclude = openExclude({ looked: here, isBlurred: (key) => results.isBlurred(key), openKey: (key) => openSample({ key }) });
+  const searchKey = () => write({ ...looked, sample: null, safe: true });
+  const exclude = openExclude({
+    looked: here,
+    isBlurred: (key) => results.isBlurred(key),
+    openKey: (key) => openSample({ key }),
+  });
   const results = openResults({ looked: here, go, openDetail: openSample, exclude, more });
-  const field = openField({ change: (terms) => go({ terms, view: null }), fail: showError, isBlurred: results.isBlurred });
-  const filters = openFilters({ looked: here, change: (where) => go({ where, view: looked.view === "random" ? "random" : null }) });
+  const field = openField({
+    change: (terms) => go({ terms, view: null }),
+    fail: showError,
+    isBlurred: results.isBlurred,
+  });
+  const filters = openFilters({
+    looked: here,
+    change: (where) => go({ where, view: looked.view === "random" ? "random" : null }),
+  });
   const detail = openDetail({ looked: here, go, results, exclude, moved, closed });
 
   /** Look at something else: it gets an address of its own, and is searched for. */
@@ -44,13 +55,24 @@ function start() {
 
   function withDataset(state) {
     const dataset = given.datasets.find((one) => one.name === state.index);
-    return { ...state, dataset, in: dataset.kinds.includes(state.in) && state.in !== dataset.kinds[0] ? state.in : null };
+    return {
+      ...state,
+      dataset,
+      in: dataset.kinds.includes(state.in) && state.in !== dataset.kinds[0] ? state.in : null,
+    };
   }
 
   /** Remember the results of this address. */
   function keep() {
     if (!looked || asking) return;
-    kept.set(searched(), { hits: results.hits(), more: results.hasMore(), pages: results.numPages(), scroll: scrollY, note: find("note").textContent, status: find("status").textContent });
+    kept.set(searchKey(), {
+      hits: results.hits(),
+      more: results.hasMore(),
+      pages: results.numPages(),
+      scroll: scrollY,
+      note: find("note").textContent,
+      status: find("status").textContent,
+    });
     if (kept.size > 30) kept.delete(kept.keys().next().value);
   }
 
@@ -66,17 +88,30 @@ function start() {
     try {
       if (mine.view === "threshold") await showThreshold(mine, signal);
       else if (mine.view === "random") await showRandom(mine, signal);
-      else show(mine, first ?? (await ask(mine.index, "search", { body: request(mine, { offset: mine.offset }), signal })));
+      else
+        show(
+          mine,
+          first ??
+            (await ask(mine.index, "search", {
+              body: request(mine, { offset: mine.offset }),
+              signal,
+            })),
+        );
       if (mine !== looked) return;
       asking = null;
       if (first && given.facets) filters.show(given.facets);
-      if (!(first && given.facets && !mine.where.length) && mine.view !== "threshold") filters.refresh();
+      if (!(first && given.facets && !mine.where.length) && mine.view !== "threshold")
+        filters.refresh();
       if (mine.sample) detail.open(hitOf(mine.sample));
     } catch (error) {
       if (error.name === "AbortError" || mine !== looked) return;
       if (!(error instanceof Refused)) console.error(error);
       asking = null;
-      showError(error instanceof Refused ? error.message : "The page has a fault: reload it, and tell us if it comes again.");
+      showError(
+        error instanceof Refused
+          ? error.message
+          : "The page has a fault: reload it, and tell us if it comes again.",
+      );
       results.fill([], { empty: mine.where.length ? nothing(mine, go, true) : null });
       find("status").textContent = "";
       filters.showChosen();
@@ -119,14 +154,20 @@ function start() {
   async function showThreshold(mine, signal) {
     const found = await ask(mine.index, "near-threshold?k=24", { signal });
     results.put(nearThreshold(found, results.card), found.kept);
-    find("status").textContent = found.threshold === null ? "Near the threshold" : `Both sides of the threshold, ${found.threshold}`;
+    find("status").textContent =
+      found.threshold === null
+        ? "Near the threshold"
+        : `Both sides of the threshold, ${found.threshold}`;
   }
 
-  function showStatus(number, more) {
+  function showStatus(number, moreFollow) {
     const searched = looked.terms.length > 0;
-    const what = searched || looked.where.length ? plural(number, "result") : `${count(number)} of ${plural(looked.dataset.samples, "sample")}`;
+    const what =
+      searched || looked.where.length
+        ? plural(number, "result")
+        : `${count(number)} of ${plural(looked.dataset.samples, "sample")}`;
     const from = looked.offset ? `, from number ${count(looked.offset + 1)} on` : "";
-    find("status").textContent = `${what}${from}${searched && more ? ", more below" : ""}`;
+    find("status").textContent = `${what}${from}${searched && moreFollow ? ", more below" : ""}`;
   }
 
   async function more() {
@@ -135,7 +176,9 @@ function start() {
     const mine = looked;
     try {
       const offset = mine.offset + K * results.numPages();
-      const found = await ask(mine.index, "search", { body: request(mine, { offset, k: Math.min(K, MAX_RESULTS - offset) }) });
+      const found = await ask(mine.index, "search", {
+        body: request(mine, { offset, k: Math.min(K, MAX_RESULTS - offset) }),
+      });
       if (mine !== looked) return;
       results.add(found.hits, found.more);
       showStatus(results.hits().length, found.more);
@@ -152,13 +195,19 @@ function start() {
     exclude.load(looked.index);
     find("safe").setAttribute("aria-pressed", String(looked.safe));
     if (find("unique")) find("unique").checked = looked.unique;
-    for (const box of document.querySelectorAll("[name=in]")) box.checked = box.value === (looked.in ?? looked.dataset.kinds[0]);
-    for (const id of ["random", "threshold"]) find(id)?.setAttribute("aria-pressed", String(looked.view === id));
-    const words = looked.terms.filter((one) => one.text !== undefined).map((one) => (one.away ? `−${one.text}` : one.text));
+    for (const box of document.querySelectorAll("[name=in]"))
+      box.checked = box.value === (looked.in ?? looked.dataset.kinds[0]);
+    for (const id of ["random", "threshold"])
+      find(id)?.setAttribute("aria-pressed", String(looked.view === id));
+    const words = looked.terms
+      .filter((one) => one.text !== undefined)
+      .map((one) => (one.away ? `−${one.text}` : one.text));
     document.title = [...words.slice(0, 3), looked.index, "webpairs"].join(" – ");
     const { model } = looked.dataset;
     find("choose").disabled = !model.available;
-    find("choose").title = model.available ? "Search with a picture: choose, drop or paste one" : "Pictures cannot be searched with: the model is not here";
+    find("choose").title = model.available
+      ? "Search with a picture: choose, drop or paste one"
+      : "Pictures cannot be searched with: the model is not here";
     filters.showChosen();
   }
 
@@ -208,19 +257,19 @@ function start() {
   }
 
   addEventListener("popstate", () => {
-    const before = searched();
+    const before = searchKey();
     keep();
     // Going back does not blur, nor unblur, what somebody has just switched.
     const { safe } = looked;
     looked = withDataset({ ...read(location.search, given.datasets), safe });
     history.replaceState(history.state, "", write(looked));
-    if (searched() === before) {
+    if (searchKey() === before) {
       if (looked.sample) detail.open(hitOf(looked.sample));
       else detail.close();
       return;
     }
     if (!looked.sample) detail.close();
-    const old = kept.get(searched());
+    const old = kept.get(searchKey());
     if (!old || looked.view === "threshold") {
       run();
       return;
@@ -239,12 +288,24 @@ function start() {
   });
 
   find("safe").addEventListener("click", () => setSafe(!looked.safe));
-  find("unique")?.addEventListener("change", (event) => go({ unique: event.target.checked, view: null }));
-  for (const box of document.querySelectorAll("[name=in]")) box.addEventListener("change", () => go({ in: box.value, view: null }));
-  find("dataset")?.addEventListener("change", (event) => go({ index: event.target.value, terms: looked.terms.filter((one) => one.text !== undefined), where: [], view: null }));
+  find("unique")?.addEventListener("change", (event) =>
+    go({ unique: event.target.checked, view: null }),
+  );
+  for (const box of document.querySelectorAll("[name=in]"))
+    box.addEventListener("change", () => go({ in: box.value, view: null }));
+  find("dataset")?.addEventListener("change", (event) =>
+    go({
+      index: event.target.value,
+      terms: looked.terms.filter((one) => one.text !== undefined),
+      where: [],
+      view: null,
+    }),
+  );
   const random = () => go({ view: "random", seed: null, terms: [] });
   find("random").addEventListener("click", random);
-  find("threshold")?.addEventListener("click", () => go({ view: looked.view === "threshold" ? null : "threshold" }));
+  find("threshold")?.addEventListener("click", () =>
+    go({ view: looked.view === "threshold" ? null : "threshold" }),
+  );
   exclude.watch(results.mark);
 
   const ofCard = (act) => () => {
@@ -260,7 +321,10 @@ function start() {
       f: filters.focus,
       r: random,
       d: ofCard(openSample),
-      x: (sample) => (sample ? exclude.toggle(sample) : ofCard((hit) => exclude.toggle({ ...hit, ...hit.columns }))()),
+      x: (sample) =>
+        sample
+          ? exclude.toggle(sample)
+          : ofCard((hit) => exclude.toggle({ ...hit, ...hit.columns }))(),
     },
   });
 

@@ -1,7 +1,7 @@
 // Show results: a card for each, more of them as one scrolls, and plain words where there are none.
 
 import { MAX_TEXT_CHARS, write } from "./address.js";
-import { find, make, plural, quote, visible } from "./show.js";
+import { find, make, quote, visible } from "./show.js";
 import { KEY_TYPE } from "./field.js";
 
 const THUMB_PX = 384;
@@ -27,9 +27,9 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
 
   function reveal(key) {
     unveiled.add(key);
-    for (const well of document.querySelectorAll(`.well[data-key="${CSS.escape(key)}"]`)) {
-      well.classList.remove("veiled");
-      well.querySelector(".veil")?.remove();
+    for (const box of document.querySelectorAll(`.well[data-key="${CSS.escape(key)}"]`)) {
+      box.classList.remove("veiled");
+      box.querySelector(".veil")?.remove();
     }
   }
 
@@ -44,7 +44,19 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
         link.focus();
       };
       const why = nsfwOf(hit) === "NSFW" ? "Tagged NSFW" : "Maybe NSFW";
-      box.append(make("button", { type: "button", class: "veil", "aria-label": `${why}: show this picture`, onclick: unveil }, make("span", {}, why), make("span", { class: "pill" }, "Show")));
+      box.append(
+        make(
+          "button",
+          {
+            type: "button",
+            class: "veil",
+            "aria-label": `${why}: show this picture`,
+            onclick: unveil,
+          },
+          make("span", {}, why),
+          make("span", { class: "pill" }, "Show"),
+        ),
+      );
     }
     return box;
   }
@@ -54,7 +66,14 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     const caption = visible(hit.columns?.caption ?? hit.caption);
     const words = () => quote(caption || hit.key, { class: "words" });
     if (!hit.image) return words();
-    const image = make("img", { src: side ? `${hit.image}?size=${side}` : hit.image, alt: caption, loading: side ? "lazy" : null, decoding: "async", width: 256, height: 256 });
+    const image = make("img", {
+      src: side ? `${hit.image}?size=${side}` : hit.image,
+      alt: caption,
+      loading: side ? "lazy" : null,
+      decoding: "async",
+      width: 256,
+      height: 256,
+    });
     image.addEventListener("error", () => image.replaceWith(words()));
     fit(image, hit.columns);
     return image;
@@ -72,14 +91,42 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     const caption = hit.columns.caption ?? "";
     const here = looked();
     const alike = { ...plain(here), terms: [{ key: hit.key, away: false }] };
-    const said = { ...plain(here), terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }] };
-    const link = make("a", { class: "picture", href: write(alike), title: "More like this", draggable: "true" }, picture(hit));
-    link.addEventListener("click", follow(() => go({ terms: alike.terms, view: null })));
+    const said = {
+      ...plain(here),
+      terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }],
+    };
+    const link = make(
+      "a",
+      { class: "picture", href: write(alike), title: "More like this", draggable: "true" },
+      picture(hit),
+    );
+    link.addEventListener(
+      "click",
+      follow(() => go({ terms: alike.terms, view: null })),
+    );
     link.addEventListener("dragstart", (event) => event.dataTransfer.setData(KEY_TYPE, hit.key));
-    const words = make("a", { class: "caption", href: write(said), title: "Search for this caption" }, quote(caption));
-    words.addEventListener("click", follow(() => go({ terms: said.terms, view: null })));
-    const about = make("a", { class: "about", href: `/sample/${encodeURIComponent(here.index)}/${encodeURIComponent(hit.key)}` }, "Details", make("span", { class: "unseen" }, ` of ${visible(caption) || hit.key}`));
-    about.addEventListener("click", follow(() => openDetail(hit)));
+    const words = make(
+      "a",
+      { class: "caption", href: write(said), title: "Search for this caption" },
+      quote(caption),
+    );
+    words.addEventListener(
+      "click",
+      follow(() => go({ terms: said.terms, view: null })),
+    );
+    const about = make(
+      "a",
+      {
+        class: "about",
+        href: `/sample/${encodeURIComponent(here.index)}/${encodeURIComponent(hit.key)}`,
+      },
+      "Details",
+      make("span", { class: "unseen" }, ` of ${visible(caption) || hit.key}`),
+    );
+    about.addEventListener(
+      "click",
+      follow(() => openDetail(hit)),
+    );
     const licence = hit.columns.license;
     return make(
       "li",
@@ -89,9 +136,31 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
       make(
         "p",
         { class: "beside" },
-        typeof hit.similarity === "number" && make("span", { title: here.view === "threshold" ? "Similarity of caption and picture" : "Similarity to what was searched" }, hit.similarity.toFixed(3)),
-        licence && licence !== "?" && quote(shortLicence(licence), { class: "licence", title: visible(licence) }),
-        hit.folded?.length > 0 && make("button", { type: "button", class: "folded", title: "Show what is folded under it", onclick: () => openDetail(hit) }, `+${hit.folded.length} alike`),
+        typeof hit.similarity === "number" &&
+          make(
+            "span",
+            {
+              title:
+                here.view === "threshold"
+                  ? "Similarity of caption and picture"
+                  : "Similarity to what was searched",
+            },
+            hit.similarity.toFixed(3),
+          ),
+        licence &&
+          licence !== "?" &&
+          quote(shortLicence(licence), { class: "licence", title: visible(licence) }),
+        hit.folded?.length > 0 &&
+          make(
+            "button",
+            {
+              type: "button",
+              class: "folded",
+              title: "Show what is folded under it",
+              onclick: () => openDetail(hit),
+            },
+            `+${hit.folded.length} alike`,
+          ),
         about,
       ),
     );
@@ -118,13 +187,20 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   }
 
   function showPages() {
-    const button = make("button", { type: "button", class: "plain", id: "more", onclick: more }, "More");
+    const button = make(
+      "button",
+      { type: "button", class: "plain", id: "more", onclick: more },
+      "More",
+    );
     find("pages").replaceChildren(...(hasMore ? [button] : []));
     watcher.disconnect();
     if (hasMore) watcher.observe(button);
   }
 
-  const watcher = new IntersectionObserver((entries) => entries.some((one) => one.isIntersecting) && more(), { rootMargin: "800px" });
+  const watcher = new IntersectionObserver(
+    (entries) => entries.some((one) => one.isIntersecting) && more(),
+    { rootMargin: "800px" },
+  );
 
   return {
     fill,
@@ -151,17 +227,25 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
       }
     },
     mark: (key) => {
-      for (const item of document.querySelectorAll(`.card[data-key="${CSS.escape(key)}"]`)) item.classList.toggle("out", exclude.has(key));
+      for (const item of document.querySelectorAll(`.card[data-key="${CSS.escape(key)}"]`))
+        item.classList.toggle("out", exclude.has(key));
     },
   };
 }
 
 /** Return a licence's usual name where it is written as an address of Creative Commons. */
 function shortLicence(licence) {
-  const found = /creativecommons\.org\/(?:licenses\/([a-z-]+)\/(\d\.\d)|publicdomain\/(zero|mark))/i.exec(licence);
+  const found =
+    /creativecommons\.org\/(?:licenses\/([a-z-]+)\/(\d\.\d)|publicdomain\/(zero|mark))/i.exec(
+      licence,
+    );
   if (!found) return licence;
   const [, kind, version, domain] = found;
-  return kind ? `CC ${kind.toUpperCase()} ${version}` : domain.toLowerCase() === "zero" ? "CC0" : "Public domain";
+  return kind
+    ? `CC ${kind.toUpperCase()} ${version}`
+    : domain.toLowerCase() === "zero"
+      ? "CC0"
+      : "Public domain";
 }
 
 /** Return what a link keeps of what is looked at. */
@@ -181,12 +265,27 @@ export function nothing(looked, loosen, failed = false) {
   const ways = [];
   const numFilters = looked.where.length;
   const away = looked.terms.filter((one) => one.away);
-  const way = (style, title, changes) => ways.push(make("button", { type: "button", class: style, onclick: () => loosen(changes) }, title));
-  if (numFilters) way("main", `Without the ${numFilters === 1 ? "filter" : `${numFilters} filters`}`, { where: [] });
-  if (away.length && !failed) way("plain", "Without what is kept away from", { terms: looked.terms.filter((one) => !one.away) });
+  const way = (style, title, changes) =>
+    ways.push(
+      make("button", { type: "button", class: style, onclick: () => loosen(changes) }, title),
+    );
+  if (numFilters)
+    way("main", `Without the ${numFilters === 1 ? "filter" : `${numFilters} filters`}`, {
+      where: [],
+    });
+  if (away.length && !failed)
+    way("plain", "Without what is kept away from", {
+      terms: looked.terms.filter((one) => !one.away),
+    });
   let hint = "This dataset has no samples.";
   if (failed) hint = "If it is the filter, go on without it.";
   else if (numFilters) hint = "No sample passes all of the filters.";
   else if (looked.terms.length) hint = "Try fewer words, or others.";
-  return make("div", { class: "empty" }, make("h2", {}, failed ? "That did not work" : "Nothing was found"), make("p", {}, hint), make("div", { class: "ways" }, ...ways));
+  return make(
+    "div",
+    { class: "empty" },
+    make("h2", {}, failed ? "That did not work" : "Nothing was found"),
+    make("p", {}, hint),
+    make("div", { class: "ways" }, ...ways),
+  );
 }

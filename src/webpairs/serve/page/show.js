@@ -11,7 +11,9 @@ export function make(tag, attributes = {}, ...children) {
     else if (name === "data") Object.assign(element.dataset, value);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -42,17 +44,20 @@ export function share(part) {
 
 /** Return a text of the web as it is shown: controls and marks that turn its direction are named. */
 export function visible(text) {
-  return String(text ?? "")
-    .replace(/[\t\n\r\v\f\u0085]/g, " ")
-    .replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => {
-      return `[U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;
-    })
-    // No script needs more than four marks on a letter; stacks of a hundred cover the lines above.
-    .replace(/([\p{Mn}\p{Me}]{4})[\p{Mn}\p{Me}]+/gu, "$1");
+  return (
+    String(text ?? "")
+      .replace(/[\t\n\r\v\f\u0085]/g, " ")
+      .replace(/(?![\u200c\u200d])[\p{Cc}\p{Cf}\p{Co}\p{Cs}\p{Zl}\p{Zp}]/gu, (char) => {
+        return `[U+${char.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}]`;
+      })
+      // No script needs more than four marks on a letter; stacks of a hundred cover the lines above.
+      .replace(/([\p{Mn}\p{Me}]{4})[\p{Mn}\p{Me}]+/gu, "$1")
+  );
 }
 
 /** Return a text of the web in an element of its own direction. */
-export const quote = (text, attributes = {}) => make("bdi", { dir: "auto", ...attributes }, visible(text));
+export const quote = (text, attributes = {}) =>
+  make("bdi", { dir: "auto", ...attributes }, visible(text));
 
 /** Return a link out of the page, or null for what is no address of the web. */
 export function linkOut(title, url) {
@@ -63,7 +68,12 @@ export function linkOut(title, url) {
     return null;
   }
   if (!["http:", "https:"].includes(address.protocol)) return null;
-  const attributes = { href: address.href, rel: "noopener noreferrer nofollow", target: "_blank", title: visible(url) };
+  const attributes = {
+    href: address.href,
+    rel: "noopener noreferrer nofollow",
+    target: "_blank",
+    title: visible(url),
+  };
   return make("a", attributes, title);
 }
 
