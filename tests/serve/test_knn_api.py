@@ -294,8 +294,11 @@ def test_an_image_that_is_a_bomb_is_refused(client: TestClient) -> None:
     assert "pixels" in reply.json()["message"]
 
 
-def test_a_body_that_is_too_large_is_refused(client: TestClient) -> None:
-    reply = client.post("/knn-service", content=b" " * 16_000_001)
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_body_that_is_too_large_is_refused(client: TestClient, says_length: bool) -> None:
+    parts = [b" " * 1_000_000] * 16 + [b" "]
+    reply = client.post("/knn-service", content=b"".join(parts) if says_length else iter(parts))
+    assert ("content-length" in reply.request.headers) is says_length
     assert reply.status_code == 413
     assert "16,000,000" in reply.json()["message"]
 
