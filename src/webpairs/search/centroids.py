@@ -155,7 +155,4 @@ class Coarse:
         both = np.zeros((len(queries), self._padded), np.float32)
         both[:, : self._dim] = queries
         both[:, self._dim] = slack
-        if num < self.num_lists // 2:
-            return self._index.search(both, num)[1]
-        scores = both @ self._index.reconstruct_n(0, self.num_lists).T
-        return np.argsort(-scores, axis=1, kind="stable")[:, :num]
+        return self._index.search(both, min(num, self.num_lists))[1]

@@ -160,4 +160,5 @@ class Inverted:
     def cosines(self, query: Floats, rows: Rows) -> Floats:
         """Return how near rows are to a (d,) query by their embeddings, (n,)."""
         taken = self._vectors.take(rows)
-        return (taken if self._unit else normalised(taken)) @ query
+        # Not BLAS, whose threads wait for each other on a busy machine: 12 ms instead of 0.3.
+        return np.einsum("ij,j->i", taken if self._unit else normalised(taken), query)
