@@ -325,6 +325,25 @@ def test_a_click_on_a_picture_or_a_caption_goes_on(page: Page, site: str) -> Non
     expect(page.get_by_label("Describe a picture")).to_have_value(caption)
 
 
+def test_a_slow_search_holds_up_nothing(page: Page, site: str) -> None:
+    visit(page, "/?q=a+star")
+    held: list[Any] = []
+    page.route("**/api/loose/search", lambda route: held.append(route))
+    for typed in ("a heart", "a red circle"):
+        page.get_by_label("Describe a picture").fill(typed)
+        page.keyboard.press("Enter")
+    # A sample of what is still there can be looked at, and blurred, in the meantime.
+    page.locator(".about").first.click()
+    page.keyboard.press("s")
+    page.locator("#detail dl").first.wait_for()
+    held[-1].continue_()
+    page.locator("body:not(.busy)").wait_for(state="attached")
+    assert keys(page) == found(site, q="a red circle")
+    page.keyboard.press("Escape")
+    page.wait_for_url(lambda url: "sample" not in url)
+    assert asked(page) == {"index": ["loose"], "q": ["a red circle"], "safe": ["0"]}
+
+
 def test_back_is_where_one_was(page: Page) -> None:
     visit(page, "/?q=a+star")
     page.mouse.wheel(0, 20_000)
@@ -396,6 +415,13 @@ def test_details_have_every_fact(page: Page, site: str) -> None:
     assert archive.get_attribute("rel") == "noopener noreferrer nofollow"
     page.keyboard.press("ArrowRight")
     expect(panel.locator("#place")).to_have_text("2 of 40 so far")
+    # Behind the last result that is here the next ones are.
+    for place in range(3, 42):
+        page.keyboard.press("ArrowRight")
+        expect(panel.locator("#place")).to_have_text(re.compile(f"^{place} of"))
+    for _ in range(39):
+        page.keyboard.press("ArrowLeft")
+    expect(panel.locator("#place")).to_have_text("2 of 80 so far")
     assert asked(page)["sample"] == [second]
     page.keyboard.press("Escape")
     expect(panel).to_have_count(0)
@@ -489,6 +515,14 @@ def test_exclude_list_is_saved(page: Page, site: str) -> None:
     assert Path(saved.value.path()).read_text() == f"{second}\n"
     page.keyboard.press("Escape")
     expect(page.locator(".card.out")).to_have_count(1)
+    # Another tab has the same list, and sees what changes.
+    other = page.context.new_page()
+    visit(other, "/?index=hostile")
+    expect(other.locator(".card.out")).to_have_count(1)
+    other.locator(".card").nth(3).locator(".veil, .picture").first.focus()
+    other.keyboard.press("x")
+    expect(page.locator(".card.out")).to_have_count(2)
+    other.close()
     # Each dataset has a list of its own.
     page.get_by_label("Dataset").select_option("loose")
     expect(button).to_contain_text("0")

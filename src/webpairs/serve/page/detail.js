@@ -2,13 +2,13 @@
 
 import { MAX_TEXT_CHARS } from "./address.js";
 import { ask, imageOf } from "./ask.js";
-import { find, linkOut, make, openDialog, quote, say, visible } from "./show.js";
+import { button, find, linkOut, make, openDialog, quote, say, visible } from "./show.js";
 import { nsfwOf } from "./results.js";
 
 const SIDE_PX = 1024;
 
 /** Wire the panel. `closed()` is called when it closes, `moved(key)` when it shows another sample. */
-export function openDetail({ looked, go, results, exclude, moved, closed }) {
+export function openDetail({ looked, go, results, exclude, more, moved, closed }) {
   const dialog = find("detail");
   const body = find("detail-body");
   let shown = null; // the hit
@@ -73,73 +73,30 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
           },
         };
     const stage = make("div", { class: "stage" });
-    if (hit.columns || found) {
-      if (known.image)
-        stage.append(
-          results.well(
-            known,
-            make("div", { class: "picture", tabindex: "-1" }, results.picture(known, SIDE_PX)),
-          ),
-        );
+    if (known.image) {
+      stage.append(
+        results.well(
+          known,
+          make("div", { class: "picture", tabindex: "-1" }, results.picture(known, SIDE_PX)),
+        ),
+      );
     }
+    const like = (away) => ({ key: hit.key, away });
+    const said = { text: caption.slice(0, MAX_TEXT_CHARS), away: false };
+    const pressed = {
+      id: "exclude-this",
+      class: "plain",
+      "aria-pressed": exclude.has(hit.key) ? "true" : "false",
+    };
     const actions = make(
       "div",
       { class: "actions" },
-      make(
-        "button",
-        {
-          type: "button",
-          class: "main",
-          onclick: () => leave({ terms: [{ key: hit.key, away: false }], view: null }),
-        },
-        "More like this",
-      ),
-      caption &&
-        make(
-          "button",
-          {
-            type: "button",
-            class: "plain",
-            onclick: () =>
-              leave({
-                terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }],
-                view: null,
-              }),
-          },
-          "Search caption",
-        ),
-      make(
-        "button",
-        {
-          type: "button",
-          class: "plain",
-          onclick: () =>
-            leave({ terms: [...looked().terms, { key: hit.key, away: false }], view: null }),
-        },
-        "Add to search",
-      ),
-      make(
-        "button",
-        {
-          type: "button",
-          class: "plain",
-          onclick: () =>
-            leave({ terms: [...looked().terms, { key: hit.key, away: true }], view: null }),
-        },
-        "Keep away",
-      ),
-      make(
-        "button",
-        {
-          type: "button",
-          class: "plain",
-          id: "exclude-this",
-          "aria-pressed": String(exclude.has(hit.key)),
-          onclick: () => exclude.toggle(sample()),
-        },
-        "Exclude",
-      ),
-      make("button", { type: "button", class: "plain", onclick: copyLink }, "Copy link"),
+      button("More like this", () => leave([like(false)]), { class: "main" }),
+      caption && button("Search caption", () => leave([said])),
+      button("Add to search", () => leave([...looked().terms, like(false)])),
+      button("Keep away", () => leave([...looked().terms, like(true)])),
+      button("Exclude", () => exclude.toggle(sample()), pressed),
+      button("Copy link", copyLink),
     );
     const links = (found?.links ?? []).map((one) => linkOut(one.title, one.url)).filter(Boolean);
     return [
@@ -155,9 +112,9 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
     ];
   }
 
-  function leave(changes) {
+  function leave(terms) {
     close();
-    go(changes);
+    go({ terms, view: null });
   }
 
   async function copyLink() {
@@ -237,12 +194,12 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
   }
 
   function tile(hit, opened) {
-    const button = make(
+    const link = make(
       "button",
       { type: "button", class: "picture", onclick: () => (moved(opened), open(opened)) },
       results.picture(hit, 256),
     );
-    return make("li", {}, results.well(hit, button));
+    return make("li", {}, results.well(hit, link));
   }
 
   function showPlace() {
@@ -251,14 +208,18 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
     find("place").textContent =
       place < 0 ? "" : `${place + 1} of ${hits.length}${results.hasMore() ? " so far" : ""}`;
     find("previous").disabled = place <= 0;
-    find("next").disabled = place < 0 || place + 1 >= hits.length;
+    find("next").disabled = place < 0 || (place + 1 >= hits.length && !results.hasMore());
   }
 
-  function step(by) {
-    const hits = results.hits();
-    const place = hits.findIndex((one) => one.key === shown?.key);
-    const next = hits[place + by];
-    if (place < 0 || !next) return;
+  async function step(by) {
+    const from = shown;
+    const beside = () => {
+      const place = results.hits().findIndex((one) => one.key === from?.key);
+      return place < 0 ? undefined : results.hits()[place + by];
+    };
+    if (by > 0 && !beside() && results.hasMore()) await more();
+    const next = beside();
+    if (!next || shown !== from) return;
     moved(next);
     open(next);
     say(visible(next.columns?.caption ?? next.key));
@@ -277,7 +238,6 @@ export function openDetail({ looked, go, results, exclude, moved, closed }) {
     step,
     sample,
     isOpen: () => dialog.open,
-    key: () => shown?.key ?? null,
     again: () => shown && open(shown),
   };
 }

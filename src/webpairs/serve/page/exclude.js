@@ -16,15 +16,30 @@ export function openExclude({ looked, isBlurred, openKey }) {
   function load(name) {
     if (name === index) return;
     index = name;
-    listed = new Map();
-    try {
-      for (const one of JSON.parse(localStorage.getItem(storeKey()) ?? "[]"))
-        listed.set(one.key, one);
-    } catch {
-      // Without storage, or with what another program left there, the list starts empty.
-    }
+    listed = stored() ?? new Map();
     showNumber();
   }
+
+  /** Return the list as it was stored, or null where there is no storage, or none of ours in it. */
+  function stored() {
+    try {
+      const samples = JSON.parse(localStorage.getItem(storeKey()) ?? "[]");
+      return new Map(samples.map((one) => [one.key, one]));
+    } catch {
+      return null;
+    }
+  }
+
+  // Another tab has changed the list.
+  addEventListener("storage", (event) => {
+    if (event.key !== storeKey()) return;
+    const before = [...listed.keys()];
+    listed = stored() ?? listed;
+    showNumber();
+    for (const key of new Set([...before, ...listed.keys()])) {
+      for (const watch of watchers) watch(key);
+    }
+  });
 
   function save() {
     try {

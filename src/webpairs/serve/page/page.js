@@ -19,7 +19,7 @@ if (!given.alone) start();
 
 function start() {
   document.documentElement.classList.add("js");
-  let looked = null;
+  let looked = null; // made anew by each search; the open sample and safe mode change within it
   let asking = null; // the search that is under way
   let loading = false; // whether more results are being fetched
   const kept = new Map(); // results by address, so that back is at once where one was
@@ -42,7 +42,7 @@ function start() {
     looked: here,
     change: (where) => go({ where, view: looked.view === "random" ? "random" : null }),
   });
-  const detail = openDetail({ looked: here, go, results, exclude, moved, closed });
+  const detail = openDetail({ looked: here, go, results, exclude, more, moved, closed });
 
   /** Look at something else: it gets an address of its own, and is searched for. */
   function go(changes) {
@@ -88,15 +88,7 @@ function start() {
     try {
       if (mine.view === "threshold") await showThreshold(mine, signal);
       else if (mine.view === "random") await showRandom(mine, signal);
-      else
-        show(
-          mine,
-          first ??
-            (await ask(mine.index, "search", {
-              body: request(mine, { offset: mine.offset }),
-              signal,
-            })),
-        );
+      else show(mine, first ?? (await search(mine, mine.offset, K, signal)));
       if (mine !== looked) return;
       asking = null;
       if (first && given.facets) filters.show(given.facets);
@@ -119,6 +111,9 @@ function start() {
       if (mine === looked) document.body.classList.remove("busy");
     }
   }
+
+  const search = (mine, offset, k, signal = null) =>
+    ask(mine.index, "search", { body: request(mine, { offset, k }), signal });
 
   function show(mine, found) {
     takeEmbeddings(mine, found);
@@ -176,9 +171,7 @@ function start() {
     const mine = looked;
     try {
       const offset = mine.offset + K * results.numPages();
-      const found = await ask(mine.index, "search", {
-        body: request(mine, { offset, k: Math.min(K, MAX_RESULTS - offset) }),
-      });
+      const found = await search(mine, offset, Math.min(K, MAX_RESULTS - offset));
       if (mine !== looked) return;
       results.add(found.hits, found.more);
       showStatus(results.hits().length, found.more);
@@ -230,25 +223,25 @@ function start() {
 
   function openSample(hit) {
     keep();
-    looked = { ...looked, sample: hit.key };
+    looked.sample = hit.key;
     history.pushState({ opened: true }, "", write(looked));
     detail.open(hit);
   }
 
   function moved(hit) {
-    looked = { ...looked, sample: hit.key };
+    looked.sample = hit.key;
     history.replaceState(history.state, "", write(looked));
   }
 
   function closed() {
     if (!looked.sample) return;
-    looked = { ...looked, sample: null };
+    looked.sample = null;
     if (history.state?.opened) history.back();
     else history.replaceState(null, "", write(looked));
   }
 
   function setSafe(safe) {
-    looked = { ...looked, safe };
+    looked.safe = safe;
     history.replaceState(history.state, "", write(looked));
     showState();
     results.again();

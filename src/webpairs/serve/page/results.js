@@ -1,7 +1,7 @@
 // Show results: a card for each, more of them as one scrolls, and plain words where there are none.
 
 import { MAX_TEXT_CHARS, write } from "./address.js";
-import { find, make, quote, visible } from "./show.js";
+import { button, find, make, quote, visible } from "./show.js";
 import { KEY_TYPE } from "./field.js";
 
 const THUMB_PX = 384;
@@ -187,14 +187,10 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   }
 
   function showPages() {
-    const button = make(
-      "button",
-      { type: "button", class: "plain", id: "more", onclick: more },
-      "More",
-    );
-    find("pages").replaceChildren(...(hasMore ? [button] : []));
+    const end = button("More", more, { id: "more" });
+    find("pages").replaceChildren(...(hasMore ? [end] : []));
     watcher.disconnect();
-    if (hasMore) watcher.observe(button);
+    if (hasMore) watcher.observe(end);
   }
 
   const watcher = new IntersectionObserver(
@@ -266,9 +262,7 @@ export function nothing(looked, loosen, failed = false) {
   const numFilters = looked.where.length;
   const away = looked.terms.filter((one) => one.away);
   const way = (style, title, changes) =>
-    ways.push(
-      make("button", { type: "button", class: style, onclick: () => loosen(changes) }, title),
-    );
+    ways.push(button(title, () => loosen(changes), { class: style }));
   if (numFilters)
     way("main", `Without the ${numFilters === 1 ? "filter" : `${numFilters} filters`}`, {
       where: [],

@@ -17,6 +17,10 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Return a button that does something. */
+export const button = (title, onclick, attributes = {}) =>
+  make("button", { type: "button", class: "plain", onclick, ...attributes }, title);
+
 export const find = (id) => document.getElementById(id);
 
 export function icon(name) {
