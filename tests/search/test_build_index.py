@@ -16,7 +16,7 @@ import webpairs
 from webpairs.errors import ConfigError, RunError
 from webpairs.files import write_json
 from webpairs.search import build_index as building
-from webpairs.search import inverted, truth
+from webpairs.search import build_rows, inverted, truth
 from webpairs.search.build_index import IndexResult, build_index
 from webpairs.search.codec import choose_code
 from webpairs.search.index import Index, open_index
@@ -184,6 +184,7 @@ STOPS = [
     (building, "tune", 0),
     (building, "find_centroids", 1),
     (building, "tune", 3),
+    (build_rows, "_batch", 1),
     (building, "write_json", 1),
 ]
 

@@ -3,7 +3,7 @@
     index/rows-0.arrow     key, uid and the page's tabular features, uncompressed, shard by shard
 
 A record batch has at most 16,384 rows and never rows of two shards, so that a row's number says
-where it is. Rows whose metadata cannot be read have no key. About 270 bytes a sample.
+where it is. Rows whose metadata cannot be read have no key. 200 to 300 bytes a sample.
 """
 
 from __future__ import annotations
