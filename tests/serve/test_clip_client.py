@@ -114,9 +114,9 @@ class Truth:
         assert reply
         for one in reply:
             row = self.rows[one["id"]]
-            found = [one[name] for name in ("url", "caption", "NSFW", "key", "width", "height")]
-            names = ("URL", "TEXT", "NSFW", "key", "WIDTH", "HEIGHT")
-            assert found == [row[name] for name in names]
+            found = [one[name] for name in ("url", "caption", "key", "width", "height")]
+            assert found == [row[name] for name in ("URL", "TEXT", "key", "WIDTH", "HEIGHT")]
+            assert one["NSFW"] == (row["NSFW"] or "UNTAGGED")
             assert one["caption_similarity"] == pytest.approx(row["similarity"], abs=1e-6)
 
     def without_copies(self, ids: list[int]) -> list[int]:
