@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,8 @@ class Served:
     encoder: Encoder | None
     no_model: str | None
     """Why there is no encoder."""
+    manifest: Mapping[str, Any]
+    """Of the run that made it; empty for others' folders."""
     counted: dict[str | None, dict[str, Any]] = field(default_factory=dict[str | None, Any])
     """Counts of columns by the filter they were taken for."""
 
@@ -91,20 +93,15 @@ class Served:
     @property
     def bordered(self) -> bool:
         """Say whether pictures were made square by a border."""
-        options = self._manifest.get("options") or {}
+        options = self.manifest.get("options") or {}
         return options.get("recipe.resize") == "border"
 
     @property
     def threshold(self) -> float | None:
         """Return the least similarity of image and caption that was kept; None: nobody says."""
-        asked = (self._manifest.get("options") or {}).get("threshold")
-        threshold = (self._manifest.get("model") or {}).get("threshold") if asked is None else asked
+        asked = (self.manifest.get("options") or {}).get("threshold")
+        threshold = (self.manifest.get("model") or {}).get("threshold") if asked is None else asked
         return None if threshold is None else float(threshold)
-
-    @property
-    def _manifest(self) -> dict[str, Any]:
-        source = self.searcher.dataset.source
-        return read_manifest(source.folder) or {} if isinstance(source, RunFolder) else {}
 
 
 class Collection:
@@ -142,6 +139,8 @@ class Collection:
     def _serve(self, name: str, searcher: Searcher, spec: str | None) -> Served:
         source = searcher.dataset.source
         dim = next(iter(searcher.indexes.values())).vectors.dim
+        manifest = read_manifest(source.folder) if isinstance(source, RunFolder) else None
+        manifest = manifest or {}
         known = model_of(source)
         for encoder in self._encoders:
             model = encoder.model
@@ -151,13 +150,13 @@ class Collection:
                 else model.spec == spec
             )
             if same and model.dim == dim:
-                return Served(name, searcher, encoder, None)
+                return Served(name, searcher, encoder, None, manifest)
         try:
             encoder = Encoder(load_model_of(source, dim, spec), self._metrics)
         except NoModel as error:
-            return Served(name, searcher, None, str(error))
+            return Served(name, searcher, None, str(error), manifest)
         self._encoders.append(encoder)
-        return Served(name, searcher, encoder, None)
+        return Served(name, searcher, encoder, None, manifest)
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
