@@ -435,8 +435,7 @@ class _Encoder:
         rng = np.random.default_rng(_SEED)
         picked = np.unique(rng.integers(0, num_rows, min(2 * wanted, 4 * num_rows)))
         picked = np.sort(rng.permutation(np.setdiff1d(picked, self.queries.rows))[:wanted])
-        sample = self._compared(self.vectors.take(picked))
-        self.vectors.release()
+        sample = self._compared(self.vectors.take_rising(picked))
         if not (usable := _usable(sample)).all():
             sample = sample[usable]
         centroids = find_centroids(sample, num)

@@ -157,6 +157,10 @@ class Inverted:
             similarities[number, : len(best)] = cosines[best]
         return Found(rows, similarities)
 
+    def release(self) -> None:
+        """Let go of the embeddings that were read: they need not stay in this process's memory."""
+        self._vectors.release()
+
     def cosines(self, query: Floats, rows: Rows) -> Floats:
         """Return how near rows are to a (d,) query by their embeddings, (n,)."""
         taken = self._vectors.take(rows)

@@ -24,6 +24,8 @@ _DEPTHS: Final = {10: (2, 4, 8, 16, 32, 64), 100: (2, 4, 8)}
 _MARGIN: Final = 0.01
 """The half that tunes has to find so much more, since its own luck is in what it chose; and so much
 more again while the half that measures finds too little."""
+_RELEASED_QUERIES: Final = 4
+"""After so many what was read of the embeddings is let go of."""
 _SCAN_S: Final = 30e-9
 _COMPARE_S: Final = 1e-6
 """What a code that is read and a candidate that is compared cost (2 cores, AVX-512)."""
@@ -131,6 +133,8 @@ def _share(index: Inverted, half: _Half, k: int, candidates: Rows) -> float:
     least = half.nearest.similarities[:, k - 1] - TIE
     hits = 0
     for number, query in enumerate(half.queries):
+        if number % _RELEASED_QUERIES == 0:
+            index.release()
         there = candidates[number][candidates[number] >= 0]
         others = there[there != half.own[number]][: candidates.shape[1] - 1]
         hits += min(int((index.cosines(query, others) >= least[number]).sum()), k)

@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float32]
 KINDS: Final[tuple[Kind, ...]] = ("image", "text")
 MAX_MAPPED: Final = 16_384
 """Files that stay mapped: Linux maps 65,530 parts in a process (vm.max_map_count)."""
+_RELEASED_ROWS: Final = 2_048
 _DTYPES: Final = ("float16", "float32")
 UNIT: Final = 0.02
 """How far from 1 a length of float16 numbers may be, and the vector count as normalised; rounding
@@ -83,6 +84,19 @@ class Vectors:
         for place, here in self._by_shard(rows):
             if (shard := self.shard(place)) is not None:
                 taken[here] = shard[rows[here] - self.offsets[place]]
+        return taken
+
+    def take_rising(self, rows: Rows) -> Floats:
+        """Return the vectors of many rising `rows`, letting go of what was read.
+
+        Around each row that is touched the system maps 64 kB of what it has in its cache: of rows
+        here and there soon the whole file.
+        """
+        taken = np.empty((len(rows), self.dim), np.float32)
+        for start in range(0, len(rows), _RELEASED_ROWS):
+            part = slice(start, start + _RELEASED_ROWS)
+            taken[part] = self.take(rows[part])
+            self.release()
         return taken
 
     def blocks(
