@@ -8,7 +8,7 @@ their own and a sentence, vectors are compared by direction, null stands for the
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,13 +137,17 @@ async def answer_knn(request: Request) -> Response:
                 with state.metrics.time("dedup_time"):
                     kept = keep_first(served.searcher.index(kind).vectors.take(rows))
                 rows, similarities = rows[kept], similarities[kept]
+            known: list[Hit] | None = None
             if asked.use_safety_model and len(rows):
                 with state.metrics.time("safety_time"):
-                    kept = _safe(served, rows)
+                    known = served.searcher.hits(rows, None)
+                    kept = ~np.isin(rows, _unsafe(known))
                 rows, similarities = rows[kept], similarities[kept]
             with state.metrics.time("metadata_get_time"):
-                base = str(request.base_url)
-                return _results(served, rows, similarities * length, num_images, base), warnings
+                if known is None or _columns(served) != TABULAR:
+                    known = served.searcher.hits(rows[:num_images], None, _columns(served))
+                metadata = _described(served, rows[:num_images], known, str(request.base_url))
+            return _results(rows, similarities * length, metadata), warnings
 
         results, warnings = await state.work(answer)
     # RFC 9111 has retired the header; clients that know none ignore it.
@@ -188,22 +192,23 @@ def _warnings(asked: KnnRequest, served: Served) -> list[str]:
     return warnings
 
 
-def _safe(served: Served, rows: Rows) -> Rows:
-    """Return the places of the rows whose own tag is not NSFW."""
-    unsafe = {
-        hit.row
-        for hit in served.searcher.hits(rows, None, ("nsfw",))
-        if hit.columns["nsfw"] in _LABELS_LEFT_OUT
-    }
-    return np.array([place for place, row in enumerate(rows.tolist()) if row not in unsafe], int)
+def _unsafe(hits: Sequence[Hit]) -> list[int]:
+    """Return the rows whose own tag is NSFW."""
+    return [hit.row for hit in hits if hit.columns["nsfw"] in _LABELS_LEFT_OUT]
+
+
+def _described(
+    served: Served, rows: Rows, hits: Sequence[Hit], base: str
+) -> dict[int, dict[str, Any]]:
+    """Return the metadata of those of the hits that are among rows, by row."""
+    wanted = set(rows.tolist())
+    return {hit.row: _metadata(served, hit, base) for hit in hits if hit.row in wanted}
 
 
 def _results(
-    served: Served, rows: Rows, similarities: Floats, num_images: int, base: str
+    rows: Rows, similarities: Floats, metadata: Mapping[int, dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return all of them, the first `num_images` with metadata."""
-    hits = served.searcher.hits(rows[:num_images], None, _columns(served))
-    metadata = {hit.row: _metadata(served, hit, base) for hit in hits}
+    """Return all of them, with metadata where it is known."""
     return [
         metadata.get(row, {}) | {"id": row, "similarity": similarity}
         for row, similarity in zip(rows.tolist(), similarities.tolist(), strict=True)
