@@ -27,7 +27,7 @@ from webpairs.manifest import NAME, read_manifest
 from webpairs.search.fingerprint import fingerprints
 from webpairs.search.vectors import Vectors
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 FOLDER: Final = "index"
 WORK: Final = "work"
 EXACT: Final = "exact"
