@@ -94,11 +94,12 @@ def run_demo(
 
 def _next_lines(out: Path, dataset: Path) -> tuple[str, ...]:
     """Return commands that lead on from the demo."""
-    wat, links = out / "crawl" / "wat", out / "links"
     command = os.environ.get("WEBPAIRS_COMMAND", "webpairs")  # ./run says how it was typed
+    folder, page = shlex.quote(str(dataset)), shlex.quote(str(out / "report.html"))
+    wat, links = (shlex.quote(str(one)) for one in (out / "crawl" / "wat", out / "links"))
     return (
-        f"{command} status {shlex.quote(str(dataset))}",
-        f"{command} extract {shlex.quote(str(wat))} --out {shlex.quote(str(links))}",
-        f"tar tvf {shlex.quote(str(dataset / 'images' / '00000.tar'))}",
-        f"{command} build YOUR.warc.gz --out DIR",
+        f"{command} report {folder} --out {page} --images",
+        f"{command} index {folder} && {command} serve {folder}",
+        f"{command} extract {wat} --out {links}",
+        f"{command} build YOUR.warc.gz --images archive --out DIR",
     )
