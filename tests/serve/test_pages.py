@@ -140,6 +140,16 @@ def test_pictures_that_are_tagged_are_veiled(hostile: TestClient) -> None:
     assert not draw(hostile, "/?k=12&safe=0").cssselect(".veiled")
 
 
+def test_what_has_no_similarity_is_near_no_threshold(hostile: TestClient) -> None:
+    whole = hostile.get("/api/hostile/search?k=40").json()["hits"]
+    assert -1 in [hit["columns"]["similarity"] for hit in whole]
+    kept = hostile.get("/api/hostile/near-threshold?k=5").json()["kept"]
+    shown = [hit["columns"]["similarity"] for hit in kept]
+    assert len(shown) == 5
+    assert shown == sorted(shown)
+    assert shown[0] > -1
+
+
 def test_files_of_the_page_are_served(client: TestClient) -> None:
     page = draw(client, "/")
     named = [one.get("src") for one in page.cssselect("script[src]")]

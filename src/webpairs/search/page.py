@@ -7,18 +7,16 @@ around it, without characters that steer it; pictures are decoded and encoded an
 from __future__ import annotations
 
 import base64
-import io
 import unicodedata
 from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from webpairs.errors import ConfigError
-from webpairs.search.model import decode_query
 from webpairs.search.searcher import Hit
+from webpairs.search.thumbnail import thumbnail
 
 SIDE_PX: Final = 256
-_QUALITY: Final = 85
 _STYLE: Final = """
 :root { color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }
 body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }
@@ -61,18 +59,6 @@ def visible(text: str) -> str:
     )
 
 
-def thumbnail(data: bytes) -> bytes | None:
-    """Return an encoded image small and as a JPEG, within the limits of what may be decoded."""
-    try:
-        rgb = decode_query(data)
-    except ConfigError:
-        return None
-    rgb.thumbnail((SIDE_PX, SIDE_PX))
-    out = io.BytesIO()
-    rgb.save(out, "JPEG", quality=_QUALITY)
-    return out.getvalue()
-
-
 def _item(hit: Hit, picture: bytes | None) -> str:
     caption = escape(visible(str(hit.columns.get("caption", ""))))
     url = visible(str(hit.columns.get("url", "")))
@@ -89,7 +75,10 @@ def _item(hit: Hit, picture: bytes | None) -> str:
 
 
 def _picture(picture: bytes | None, caption: str) -> str:
-    small = None if picture is None else thumbnail(picture)
+    try:
+        small = None if picture is None else thumbnail(picture, SIDE_PX)
+    except ConfigError:
+        small = None
     if small is None:
         return '<div class="none">no picture</div>'
     data = base64.b64encode(small).decode()

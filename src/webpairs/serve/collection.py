@@ -163,7 +163,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
     """Return a name for each folder, its own where no other has it."""
     names: list[str] = []
     for folder in folders:
-        name = folder.resolve().name.replace("/", "") or "dataset"
+        name = folder.resolve().name or "dataset"
         number, unique = 2, name
         while unique in names:
             unique, number = f"{name}-{number}", number + 1

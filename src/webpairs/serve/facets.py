@@ -30,10 +30,10 @@ MAX_ROWS: Final = 1_000_000
 MAX_VALUES: Final = 12
 MAX_KEPT: Final = 64
 """Counts of a dataset's filters that are remembered."""
-_MAX_VALUE_CHARS: Final = 200
 _SIZES: Final = (1, 128, 256, 512, 1024)
 """Of the shorter side; a size of 0 stands for none."""
-_STEPS: Final = tuple(round(0.02 * step, 2) for step in range(10, 26))
+_STEPS: Final = (10, 25)
+"""The first and the last step of similarities, 0.02 each: what lies beyond is counted with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +182,8 @@ def _hosts(table: pa.Table) -> Any:
 def _similarity_steps(table: pa.Table) -> Any:
     steps = pc.floor(pc.multiply(table.column("similarity"), 50.0))
     none = pc.less_equal(table.column("similarity"), MISSING_SIMILARITY)
-    low, high = _STEPS[0] * 50, _STEPS[-1] * 50
-    clipped = pc.min_element_wise(pc.max_element_wise(steps, low), high)
+    first, last = map(float, _STEPS)
+    clipped = pc.min_element_wise(pc.max_element_wise(steps, first), last)
     return pc.if_else(none, None, clipped.cast(pa.int64(), safe=False))
 
 
@@ -205,11 +205,8 @@ def _similarity_label(step: int) -> str:
 
 
 def _edges(step: int) -> tuple[float | None, float | None]:
-    low, high = step / 50, (step + 1) / 50
-    return (
-        None if low <= _STEPS[0] else low,
-        None if low >= _STEPS[-1] else high,
-    )
+    first, last = _STEPS
+    return None if step == first else step / 50, None if step == last else (step + 1) / 50
 
 
 def _size_steps(table: pa.Table) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-import numpy as np
 import orjson
 from starlette.responses import Response
 
@@ -24,10 +22,4 @@ def json_response(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
-    return str(value)
+    return value.hex() if isinstance(value, bytes) else str(value)

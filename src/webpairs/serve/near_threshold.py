@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
-from webpairs.load.features import numbers
+from webpairs.load.features import MISSING_SIMILARITY, numbers
 from webpairs.load.run_folder import RunFolder
 from webpairs.report.examples import Example, Nearest
 from webpairs.serve.collection import Served
@@ -35,7 +35,7 @@ def near_threshold(served: Served, num: int) -> dict[str, Any]:
     for place in range(min(len(offsets) - 1, MAX_SHARDS)):
         table = dataset.shard(place).table(["similarity"])
         values = numbers(table.column("similarity"), table.num_rows)
-        values = np.where(values < -1, np.nan, values)  # stands for none
+        values = np.where(values <= MISSING_SIMILARITY, np.nan, values)
         kept.add(values, place, np.arange(len(values)), _example(values, place))
     rows = [int(offsets[one.place]) + one.row for one in kept.found]
     hits = served.searcher.hits(np.array(rows, np.int64), None) if rows else []

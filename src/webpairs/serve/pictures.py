@@ -6,20 +6,18 @@ and always under a policy that runs nothing.
 
 from __future__ import annotations
 
-import io
 from typing import Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webpairs.search.model import decode_query
+from webpairs.search.thumbnail import thumbnail
 from webpairs.serve.refusal import UNKNOWN, UNUSABLE, Refusal
 from webpairs.serve.state import served_of, state_of
 from webpairs.sniff import FORMATS, sniff
 
 SIZES: Final = (16, 1024)
-QUALITY: Final = 85
 CACHE_S: Final = 3600
 _PLAIN_BYTES: Final = 60_000
 """A JPEG as small as this is handed out as it is where a small one is asked for."""
@@ -40,24 +38,12 @@ async def answer_image(request: Request) -> Response:
         raise Refusal(UNKNOWN, f"sample {key} of {served.name} has no picture here")
     kind = sniff(data)
     if side is not None and not (kind == "jpeg" and len(data) <= _PLAIN_BYTES):
-        data = await to_thread.run_sync(small, data, side, limiter=_decoding)
+        data = await to_thread.run_sync(thumbnail, data, side, limiter=_decoding)
         kind = "jpeg"
     if kind not in FORMATS:
         raise Refusal(UNKNOWN, f"the picture of sample {key} is of no type that is shown: {kind}")
     headers = {"cache-control": f"private, max-age={CACHE_S}"}
     return Response(data, headers=headers, media_type=f"image/{kind}")
-
-
-def small(data: bytes, side_px: int) -> bytes:
-    """Return an encoded image as a JPEG of at most `side_px` a side; ConfigError where it is none.
-
-    What does not concern the pixels (places, names of cameras) is left out.
-    """
-    rgb = decode_query(data)
-    rgb.thumbnail((side_px, side_px))
-    out = io.BytesIO()
-    rgb.save(out, "JPEG", quality=QUALITY)
-    return out.getvalue()
 
 
 def _side(text: str | None) -> int | None:

@@ -16,7 +16,6 @@ from webpairs.serve.options import ServeOptions
 
 THREADS: Final = 8
 """More than cores: some wait for the disk. Those beyond wait for their turn."""
-
 FILTERS: Final = 2
 """Threads that run users' expressions."""
 
