@@ -87,7 +87,7 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], list[str]]] = [
     (("--seed", "-1"), ["--seed -1"]),
     (("--workers", "0"), ["--workers 0"]),
     (("--max-memory", "lots"), ["'lots'", "4GB"]),
-    (("--max-memory", "1MB"), ["--max-memory 1MB", "500MB"]),
+    (("--max-memory", "1MB"), ["--max-memory 1,000,000 bytes", "500 MB"]),
     (("--treshold", "0.3"), ["--treshold", "--threshold"]),
 ]
 

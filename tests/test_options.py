@@ -55,7 +55,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"seed": -1}, ["--seed -1", "0"]),
     ({"workers": 0}, ["--workers 0", "1", "processes"]),
     ({"workers": 1025}, ["--workers 1025"]),
-    ({"max_memory_bytes": MIN_MEMORY_BYTES - 1}, ["--max-memory", "500MB"]),
+    ({"max_memory_bytes": MIN_MEMORY_BYTES - 1}, ["--max-memory 499,999,999 bytes", "500 MB"]),
 ]
 
 

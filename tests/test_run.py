@@ -187,12 +187,12 @@ def test_a_finished_run_is_not_run_again(little_web: SmallCrawl, loose_run: Path
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"threshold": 0.2}, "threshold: there -1, asked 0.2"),
-        ({"shard_size": 50}, "shard_size: there 40, asked 50"),
-        ({"languages": ("any",)}, "recipe.languages: there ['en'], asked ['any']"),
-        ({"keep_opted_out": True}, "keep_opted_out: there False, asked True"),
-        ({"seed": 3}, "seed: there 0, asked 3"),
-        ({"limit": 3}, "limit: there None, asked 3"),
+        ({"threshold": 0.2}, "--threshold: the run has -1, this line asks for 0.2"),
+        ({"shard_size": 50}, "--shard-size: the run has 40, this line asks for 50"),
+        ({"languages": ("any",)}, "--languages: the run has en, this line asks for any"),
+        ({"keep_opted_out": True}, "--keep-opted-out: the run has off, this line asks for on"),
+        ({"seed": 3}, "--seed: the run has 0, this line asks for 3"),
+        ({"limit": 3}, "--limit: the run has none, this line asks for 3"),
     ],
 )
 def test_other_options_over_a_run_folder_are_refused(
@@ -213,7 +213,7 @@ def test_the_models_own_threshold_may_be_named(little_web: SmallCrawl, tmp_path:
 
 
 def test_changed_inputs_are_refused(little_web: SmallCrawl, loose_run: Path) -> None:
-    with pytest.raises(ConfigError, match="inputs: there"):
+    with pytest.raises(ConfigError, match="inputs that the run has"):
         build_dataset(options_of(little_web, loose_run, inputs=(str(little_web.files.warc[0]),)))
 
 

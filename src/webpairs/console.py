@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from webpairs.funnel import funnel_table
+from webpairs.quantities import counted
 
 if TYPE_CHECKING:
     from webpairs.curate.placeholders import PlaceholderReport
@@ -88,14 +89,16 @@ def print_placeholders(report: PlaceholderReport) -> None:
     console = _console()
     _say(
         console,
-        f"\n{report.num_samples:,} samples show {report.num_images:,} images under {MANY_TEXTS} "
+        f"\n{counted(report.num_samples, 'sample')} with {counted(report.num_images, 'image')} "
+        f"under {MANY_TEXTS} "
         'different texts or more each: logos, or pictures such as "image not found". '
         "columns/texts_per_image says how many texts each sample's image has; the most:",
     )
     for one in report.top:
         _say(
             console,
-            f"  {one.num_texts:,} texts, {one.num_samples:,} samples: sha256 {one.sha256}",
+            f"  {counted(one.num_texts, 'text')}, {counted(one.num_samples, 'sample')}: "
+            f"sha256 {one.sha256}",
         )
 
 
@@ -124,7 +127,7 @@ def print_hostile_check(check: HostileCheck) -> None:
         if not one.agrees:
             _say(console, f"{one.name}: {one.found} instead of {one.expected}")
     if check.num_trapped:
-        _say(console, f"{check.num_trapped} connections were made to an address that is forbidden")
+        _say(console, f"{counted(check.num_trapped, 'connection')} reached a forbidden address")
     _say(
         console,
         f"{check.num_agreeing} of {len(check.meetings)} behaviours of the hostile web came to the "
@@ -139,8 +142,9 @@ def print_export_result(result: ExportResult) -> None:
         num_shards = len(report.shard_samples)
         _say(
             console,
-            f"{report.target.config}: {report.num_rows:,} rows = {report.num_samples:,} samples in "
-            f"{num_shards:,} shard{'s' if num_shards != 1 else ''}"
+            f"{report.target.config}: {counted(report.num_rows, 'row')} = "
+            f"{counted(report.num_samples, 'sample')} "
+            f"in {counted(num_shards, 'shard')}"
             + "".join(f" + {num:,} {reason}" for reason, num in report.skipped.items()),
         )
         for what, num in report.noted.items():
@@ -177,4 +181,4 @@ def _print_warnings(console: Console, warnings: Sequence[str]) -> None:
 
 
 def _folder(paths: Sequence[Path], out: Path) -> str:
-    return f"{out / 'candidates'} ({len(paths)} files)"
+    return f"{out / 'candidates'} ({counted(len(paths), 'file')})"

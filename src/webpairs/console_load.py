@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from webpairs.errors import ConfigError
+from webpairs.quantities import counted
 
 if TYPE_CHECKING:
     from webpairs.load.info import Info, RunFacts
@@ -51,8 +52,8 @@ def print_verification(checked: Verification) -> None:
     for (file, fault), num in checked.findings.unlisted.items():
         _say(console, f"{file}: {fault}: {num:,} more")
     looked_at = (
-        f"{checked.folder} ({checked.kind}): {checked.num_shards:,} shards, "
-        f"{checked.num_samples:,} samples{', deep' if checked.deep else ''}"
+        f"{checked.folder} ({checked.kind}): {counted(checked.num_shards, 'shard')}, "
+        f"{counted(checked.num_samples, 'sample')}{', deep' if checked.deep else ''}"
     )
     counts = ", ".join(f"{name} {num:,}" for name, num in checked.findings.counts().items())
     _say(console, f"{looked_at}: {counts or 'nothing is wrong'}")

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from webpairs.quantities import counted
+
 if TYPE_CHECKING:
     from webpairs.search.build_index import IndexResult
     from webpairs.search.searcher import Hit, SearchResult
@@ -33,8 +35,8 @@ def print_index_result(result: IndexResult) -> None:
         )
         how = "exact" if entry["kind"] == "exact" else f"{entry['lists']:,} lists, {entry['code']}"
         left_out = entry["without_direction"]
-        beside = f" ({left_out:,} samples have none)" if left_out else ""
-        _say(console, f"{kind}: {entry['count']:,} embeddings{beside}, {how}")
+        beside = f" ({counted(left_out, 'sample')} without)" if left_out else ""
+        _say(console, f"{kind}: {counted(entry['count'], 'embedding')}{beside}, {how}")
         _say(console, f"  recall of the ten nearest: {recall}")
     _say(console, f"\nindex: {result.folder}")
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from webpairs.quantities import counted
+
 if TYPE_CHECKING:
     from webpairs.serve.collection import Collection
     from webpairs.serve.options import ServeOptions
@@ -20,7 +22,7 @@ def print_served(options: ServeOptions, address: str, collection: Collection) ->
 
     for served in collection:
         kinds = " and ".join(f"{kind}s" for kind in served.searcher.indexes)
-        say(f"{served.name}: {served.vectors.num_rows:,} samples, searched by {kinds}")
+        say(f"{served.name}: {counted(served.vectors.num_rows, 'sample')}, searched by {kinds}")
         if served.no_model is not None:
             say(
                 f"  no model, so texts and images cannot be embedded; captions are searched "

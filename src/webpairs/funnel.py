@@ -11,6 +11,7 @@ import orjson
 from rich.table import Table
 
 from webpairs.errors import Drop
+from webpairs.quantities import counted
 from webpairs.retry_record import read_retries
 
 
@@ -98,7 +99,7 @@ def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
         share = f"{num / funnel.found:.1%}" if funnel.found else "-"
         table.add_row(stage, what, f"{num:,}", share, style=style)
 
-    row("extract", f"found on {funnel.pages:,} pages", funnel.found, "bold")
+    row("extract", f"found on {counted(funnel.pages, 'page')}", funnel.found, "bold")
     for drop in Drop:
         if funnel.drops[drop]:
             row(drop.stage, f"- {drop}", -funnel.drops[drop])
@@ -109,7 +110,9 @@ def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
             row("", "left to do", funnel.left)
         row("write", "samples", funnel.samples, "bold")
     if funnel.broken_records:
-        table.caption = f"beside these, {funnel.broken_records:,} records could not be read"
+        table.caption = (
+            f"beside these, {counted(funnel.broken_records, 'record')} could not be read"
+        )
     return table
 
 

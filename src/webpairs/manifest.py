@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from webpairs.extract.text import CLEANER_VERSION
 from webpairs.files import write_json
 from webpairs.funnel import Funnel, read_json
 from webpairs.inputs import Input
+from webpairs.quantities import counted
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -32,6 +33,20 @@ _LIBRARIES: Final = (
     "resiliparse",
 )
 """Libraries whose version may change a dataset's bytes."""
+_RECIPE_OPTIONS: Final = frozenset({"texts", "image_sources", "languages", "resize", "model"})
+"""Fields of the recipe that have an option of the same name."""
+_NAMES: Final = {
+    "name": "--recipe",
+    "image_size_px": "--image-size",
+    "verb": "the verb",
+    "format": "the format of the run folder",
+    "cleaner": "the version of the text cleaner",
+    "model weights_sha256": "the SHA-256 of the model's weights",
+    "model dim": "the length of the model's embeddings",
+}
+"""What a user knows a field of the manifest by, where that is not the field's own name."""
+NUM_INPUTS: Final = 5
+"""Inputs that a refused resume names."""
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
@@ -78,13 +93,14 @@ def start_or_resume(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
         write_json(out / NAME, manifest)
         return manifest
     differences = [
-        f"  {name}: there {_shown(old)}, asked {_shown(new)}"
+        f"  {_option(name)}: the run has {_shown(old)}, this line asks for {_shown(new)}"
         for name, old, new in _decisive(there, manifest)
         if old != new
     ]
+    differences += _input_differences(there.get("inputs") or [], manifest["inputs"])
     if differences:
         raise ConfigError(
-            f"{out} holds a run with other options; ask for the same, or name another --out:\n"
+            f"{out} holds a run with other options: type the same ones, or name another --out:\n"
             + "\n".join(differences)
         )
     return there
@@ -107,13 +123,40 @@ def _decisive(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str,
     pairs += [
         (f"model {name}", there.get(name), here.get(name)) for name in ("weights_sha256", "dim")
     ]
-    pairs.append(("inputs", _content(old.get("inputs") or []), _content(new["inputs"])))
     return pairs
 
 
-def _content(inputs: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
-    """Return what identifies inputs: they may be moved between runs, but not change."""
-    return [(one["name"], one["bytes"]) for one in inputs]
+def _option(name: str) -> str:
+    """Return what a user types for a field of the manifest, or calls it."""
+    field = name.removeprefix("recipe.")
+    if field in _NAMES:
+        return _NAMES[field]
+    # Rules of the recipe that have no option of their own.
+    known = name == field or field in _RECIPE_OPTIONS
+    return f"--{field.replace('_', '-')}" if known else f"the recipe's {field}"
+
+
+def _input_differences(
+    old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield a line for each way the inputs differ: they may be moved between runs, not change."""
+    before, now = ([(one["name"], one["bytes"]) for one in inputs] for inputs in (old, new))
+    if before == now:
+        return
+    for what, there, here in (
+        ("inputs that the run has and this line does not name", before, now),
+        ("inputs that this line names and the run does not have", now, before),
+    ):
+        names = [
+            (f"{name} ({counted(num_bytes, 'byte')})")
+            for name, num_bytes in there
+            if (name, num_bytes) not in here
+        ]
+        if names:
+            more = f" and {len(names) - NUM_INPUTS:,} more" if len(names) > NUM_INPUTS else ""
+            yield f"  {what}: {', '.join(names[:NUM_INPUTS])}{more}"
+    if sorted(before) == sorted(now):
+        yield "  inputs: the same files in another order"
 
 
 def _plain(value: object) -> object:
@@ -121,5 +164,10 @@ def _plain(value: object) -> object:
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    """Return a value of an option about as it is typed."""
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)  # pyright: ignore[reportUnknownArgumentType]
+    if value is None or text == "":
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return text if len(text) <= 200 else text[:200] + "..."

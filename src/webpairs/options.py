@@ -14,6 +14,7 @@ from webpairs.errors import ConfigError
 from webpairs.obtain.guard import Guard
 from webpairs.obtain.permissions import check_signals
 from webpairs.obtain.rules import FetchRules
+from webpairs.quantities import counted, size_of
 from webpairs.recipes import IMAGE_SOURCES, RESIZE_MODES, TEXTS, Recipe, load_recipe
 
 IMAGES: Final = ("web", "archive")
@@ -274,8 +275,8 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
         _check_range("--workers", options.workers, 1, 1024, "processes")
     if options.max_memory_bytes < MIN_MEMORY_BYTES:
         raise ConfigError(
-            f"--max-memory {options.max_memory_bytes / 1e6:.0f}MB is too little: use at least "
-            f"{MIN_MEMORY_BYTES / 1e6:.0f}MB"
+            f"--max-memory {counted(options.max_memory_bytes, 'byte')} is too little: use at least "
+            f"{size_of(MIN_MEMORY_BYTES)}"
         )
 
 

@@ -30,6 +30,7 @@ from webpairs.files import write_whole
 from webpairs.funnel import Funnel, read_json
 from webpairs.manifest import finish, read_manifest
 from webpairs.options import BuildOptions, resolve_workers
+from webpairs.quantities import counted
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry, write_retry
 from webpairs.schema import CANDIDATES, UID
 from webpairs.shard import ROW_GROUP_ROWS, Keys, ShardFiles
@@ -281,7 +282,8 @@ def _cut(
     last = first + -(-chosen.num_rows // shard_size) - 1
     if len(str(last)) > keys.shard_digits:
         raise ConfigError(
-            f"{chosen.num_rows:,} candidates more would need shard {last}, but the keys of this "
+            f"{counted(chosen.num_rows, 'more candidate')} would need shard {last}, but the "
+            "keys of this "
             f"dataset have room for {10**keys.shard_digits:,} shards: retry fewer --reasons, or "
             "build anew"
         )

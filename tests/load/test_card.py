@@ -161,7 +161,7 @@ def test_a_run_from_tables_without_a_model(tmp_path: Path) -> None:
     commit_shard(tmp_path, keys, 0, rows, {rows[0]["uid"]: SAMPLE, rows[1]["uid"]: Drop.ROBOTS})
     change_manifest(tmp_path, limit=None)
     card = make_card(tmp_path)
-    assert "URLs of images and their texts from the web: 1 samples" in card
+    assert "URLs of images and their texts from the web: 1 sample" in card
     assert "**The run is not finished" in card
     assert "| extract | candidates of the tables | 4 |" in card
     assert "|  | left to do | 2 |" in card
@@ -170,7 +170,7 @@ def test_a_run_from_tables_without_a_model(tmp_path: Path) -> None:
     assert "Images that opt out" in out
     assert "The pages that the images stood on were not looked at" in out
     assert "by their page" not in out
-    assert "robots.txt: 1 candidates dropped" in out
+    assert "robots.txt: 1 candidate dropped" in out
     assert "What the page of a sample states" not in card
     assert "WebDataset" not in card
 

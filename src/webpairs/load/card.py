@@ -24,6 +24,7 @@ from webpairs.load.features import LABELS
 from webpairs.load.info import run_status
 from webpairs.load.run_folder import RunFolder
 from webpairs.progress import RunProgress, StageTotal
+from webpairs.quantities import counted
 from webpairs.status import Status
 
 pc: Any = pyarrow.compute  # its functions are made at run time
@@ -172,7 +173,7 @@ def _what(facts: CardFacts) -> Iterator[str]:
         if facts.embedding_size is None
         else f", with CLIP embeddings of image and text ({facts.embedding_size} numbers each)"
     )
-    samples, shards = f"{facts.num_samples:,} samples", f"{facts.num_shards:,} shards"
+    samples, shards = counted(facts.num_samples, "sample"), counted(facts.num_shards, "shard")
     yield f"{has} from the web{vectors}: {samples} in {shards}."
     if facts.status is None:
         yield ""
@@ -186,7 +187,10 @@ def _what(facts: CardFacts) -> Iterator[str]:
     shown = ", ".join(code(name) for name in inputs[:NUM_SHOWN])
     more = f" and {len(inputs) - NUM_SHOWN:,} more" if len(inputs) > NUM_SHOWN else ""
     yield ""
-    yield f"Made by webpairs {manifest['webpairs']} from {len(inputs):,} inputs: {shown}{more}."
+    yield (
+        f"Made by webpairs {manifest['webpairs']} from {counted(len(inputs), 'input')}: "
+        f"{shown}{more}."
+    )
     if not facts.status.finished:
         yield ""
         yield "**The run is not finished: more samples are to come.**"
@@ -226,7 +230,7 @@ def _rules(status: Status) -> Iterator[str]:
 
 def _funnel(status: Status) -> Iterator[str]:
     funnel = status.funnel
-    found = "of the tables" if _from_tables(status) else f"found on {funnel.pages:,} pages"
+    found = "of the tables" if _from_tables(status) else f"found on {counted(funnel.pages, 'page')}"
     rows = [("extract", f"candidates {found}", f"{funnel.found:,}")]
     rows += [
         (drop.stage, f"`{drop}`", f"-{funnel.drops[drop]:,}") for drop in Drop if funnel.drops[drop]
@@ -286,7 +290,11 @@ def _opt_outs(facts: CardFacts) -> Iterator[str]:
         yield f"{opting_out} **kept**, and the signal stands in the column `opt_out`."
     else:
         numbers = [
-            *([] if from_tables else [f"{drops[Drop.OPTED_OUT_PAGE]:,} candidates by their page"]),
+            *(
+                []
+                if from_tables
+                else [f"{counted(drops[Drop.OPTED_OUT_PAGE], 'candidate')} by their page"]
+            ),
             f"{drops[Drop.OPTED_OUT_IMAGE]:,} by their image",
         ]
         yield f"{opting_out} left out: {', '.join(numbers)}."
@@ -295,7 +303,10 @@ def _opt_outs(facts: CardFacts) -> Iterator[str]:
     if options["images"] != "web":
         yield "No site was asked, so that robots.txt and tdmrep.json were not read."
     elif "robots.txt" not in options["ignore_signals"]:
-        yield f"Sites were asked by their robots.txt: {drops[Drop.ROBOTS]:,} candidates dropped."
+        yield (
+            f"Sites were asked by their robots.txt: "
+            f"{counted(drops[Drop.ROBOTS], 'candidate')} dropped."
+        )
     if options["ignore_signals"]:
         yield f"Not asked and not honoured: {_list(options['ignore_signals'])}."
     if kept := facts.counts["opt_out"]:

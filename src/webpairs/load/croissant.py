@@ -25,6 +25,7 @@ from webpairs.load.img2dataset import image_column
 from webpairs.load.laion import is_laion_metadata, sizes_are_swapped
 from webpairs.load.run_folder import COLUMNS
 from webpairs.manifest import read_manifest
+from webpairs.quantities import counted
 from webpairs.schema import METADATA
 
 CONFORMS_TO: Final = "http://mlcommons.org/croissant/1.0"
@@ -139,7 +140,7 @@ def make_croissant(folder: str | Path, *, name: str | None = None) -> dict[str, 
 
 
 def _description(folder: Path, tables: Sequence[TableFolder], manifest: Mapping[str, Any]) -> str:
-    counts = ", ".join(f"{_num_rows(folder, one):,} rows of {one.name}" for one in tables)
+    counts = ", ".join(f"{counted(_num_rows(folder, one), 'row')} of {one.name}" for one in tables)
     text = f"Images and texts from the web: {counts}."
     if "options" in manifest:
         recipe = manifest["options"]["recipe.name"]

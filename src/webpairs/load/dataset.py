@@ -34,6 +34,7 @@ from webpairs.load.recognise import recognise
 from webpairs.load.source import PIECE_ROWS, Rows, Shard, Source, take
 from webpairs.load.view import AllRows, PickedRows, View, WhereRows
 from webpairs.load.where import check, parse
+from webpairs.quantities import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -100,7 +101,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         source = self.source
-        return f"<Dataset: {source.kind} {source.folder}, {len(source.names)} shards>"
+        return f"<Dataset: {source.kind} {source.folder}, {counted(len(source.names), 'shard')}>"
 
     def __getitem__(self, which: int | str) -> Sample:
         """Return a sample by its row or its key, its image decoded, with all features there are."""
@@ -402,7 +403,7 @@ class Dataset:
         if number < 0:
             number += len(self)
         if number < 0 or not self._extend_offsets(number):
-            raise IndexError(f"row {which}: there are {len(self)} samples")
+            raise IndexError(f"row {which}: the dataset has {counted(len(self), 'sample')}")
         place = bisect_right(self._offsets, number) - 1
         row = number - self._offsets[place]
         rows = self.view.rows(place, self.shard)

@@ -51,6 +51,7 @@ from webpairs.load.exporter import (
 from webpairs.load.source import Rows
 from webpairs.options import resolve_workers
 from webpairs.progress import RunProgress, StageTotal
+from webpairs.quantities import counted
 from webpairs.run_folder import explained, locked
 
 FORMAT: Final = 1
@@ -152,7 +153,8 @@ def _check_rows(counts: Rows, dataset: Dataset, options: ExportOptions) -> None:
     if options.where is not None:
         num = sum(map(source.num_rows, range(len(source.names))))
         raise ConfigError(
-            f"--where {options.where} matches none of the {num:,} samples of {source.folder}"
+            f"--where {options.where} matches none of the {counted(num, 'sample')} of "
+            f"{source.folder}"
         )
     raise ConfigError(f"{source.folder} ({source.kind}) has no samples")
 

@@ -14,6 +14,7 @@ from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import TargetReport
 from webpairs.load.info import run_status
 from webpairs.load.run_folder import RunFolder
+from webpairs.quantities import counted
 
 
 def export_card(options: ExportOptions, split: str, reports: Sequence[TargetReport]) -> str:
@@ -70,7 +71,7 @@ def _what_was_exported(options: ExportOptions, report: TargetReport, num_there: 
     """Say which of the source's samples these are, in which order."""
     chosen = "all samples" if options.where is None else f"the samples with {code(options.where)}"
     order = "" if options.shuffle is None else f", shuffled with seed {options.shuffle}"
-    lines = [f"Exported from {num_there:,} samples: {chosen}{order}."]
+    lines = [f"Exported from {counted(num_there, 'sample')}: {chosen}{order}."]
     if report.skipped:
         reasons = ", ".join(f"{num:,} {code(reason)}" for reason, num in report.skipped.items())
         lines.append(f"Left out, since they could not be read: {reasons}.")

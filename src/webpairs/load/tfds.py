@@ -39,6 +39,7 @@ from webpairs.load.tensorflow_image import for_tensorflow
 from webpairs.load.tf_example import examples
 from webpairs.load.tfds_features import FeatureSpec, encode, feature_specs, features_json
 from webpairs.load.tfrecord import TFRecordWriter
+from webpairs.quantities import counted
 
 VERSION: Final = "1.0.0"
 SPLIT: Final = "train"
@@ -193,7 +194,9 @@ class TfdsExporter:
         """Return what stands in `dataset_info.json`."""
         options = self._options
         part = "" if options.where is None else f" where {options.where}"
-        written = f"{report.num_samples:,} samples{part}, written by webpairs {__version__}."
+        written = (
+            f"{counted(report.num_samples, 'sample')}{part}, written by webpairs {__version__}."
+        )
         return {
             "name": options.name,
             "version": VERSION,

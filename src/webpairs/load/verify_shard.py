@@ -23,6 +23,7 @@ from webpairs.load.mapped import MappedArray
 from webpairs.load.run_folder import COLUMNS
 from webpairs.load.verify_sample import FLOAT16_NOISE, check_norms
 from webpairs.load.verify_tar import RunTar
+from webpairs.quantities import counted
 from webpairs.schema import METADATA
 from webpairs.shard import DROPS_SCHEMA, ShardFiles
 
@@ -181,7 +182,10 @@ class _Check:
                     return keys
                 keys = file.read(["key"]).column("key").to_pylist()
                 if len(keys) != num_declared:
-                    detail = f"{len(keys)} rows, {num_declared} samples by the stats"
+                    detail = (
+                        f"{counted(len(keys), 'row')}, {counted(num_declared, 'sample')} "
+                        "by the stats"
+                    )
                     self._add(Fault.COUNT_WRONG, path, detail)
                 self._check_keys(keys)
                 tar = RunTar(self.files, keys, self.findings, self.unit.out)

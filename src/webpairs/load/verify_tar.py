@@ -15,6 +15,7 @@ from webpairs.load.findings import Fault, Findings
 from webpairs.load.mapped import MappedFile
 from webpairs.load.tar import BLOCK, IMAGE_EXTENSIONS, Walked, split, walk
 from webpairs.load.verify_sample import check_size
+from webpairs.quantities import counted
 from webpairs.shard import ShardFiles, sample_json
 
 Extent = tuple[int, int]
@@ -132,7 +133,7 @@ def check_index(
     """
     found = np.frombuffer(data[: len(data) // 8 * 8], "<u8").tolist()
     if len(data) != 8 * (len(samples) + bool(samples)):
-        detail = f"{len(data)} bytes for {len(samples)} samples"
+        detail = f"{counted(len(data), 'byte')} for {counted(len(samples), 'sample')}"
         findings.add(Fault.INDEX_WRONG, file, detail)
         return
     for one, sample in zip(found, samples, strict=False):

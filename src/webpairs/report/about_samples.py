@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from webpairs.curate.placeholders import MANY_TEXTS
+from webpairs.quantities import counted
 from webpairs.report.about_examples import BLURRED
 from webpairs.report.blocks import (
     COLOURS,
@@ -160,7 +161,8 @@ def duplicate_section(datasets: Sequence[Gathered], pictures: Pictures) -> Secti
                     tuple(
                         Shown(
                             web(example.text if example else ""),
-                            f"{image.num_texts:,} texts, {image.num_samples:,} samples",
+                            f"{counted(image.num_texts, 'text')}, "
+                            f"{counted(image.num_samples, 'sample')}",
                             web(f"sha256 {image.sha256[:16]}…"),
                             None if example is None else pictures.get((example.place, example.row)),
                             example is not None and example.nsfw in BLURRED,

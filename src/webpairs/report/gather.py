@@ -26,6 +26,7 @@ from webpairs.load.plane import unit_rows
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Rows
 from webpairs.progress import RunProgress, StageTotal
+from webpairs.quantities import counted
 from webpairs.report.drops import DropPass
 from webpairs.report.examples import NUM_RANDOM, Example, choose_rows
 from webpairs.report.map import NUM_POINTS, Map, Points, draw_map
@@ -206,11 +207,12 @@ def _disagreements(
     if not funnel.balanced:
         lines.append("candidates are not the sum of samples, drops and what is left")
     if funnel.samples != samples.num_samples:
-        lines.append(f"samples: {funnel.samples:,} in stats, {samples.num_samples:,} rows")
+        lines.append(f"samples: {funnel.samples:,} in stats, {counted(samples.num_samples, 'row')}")
     rows = dict(names["drop"].top) if "drop" in names else {}
     told = run.drops_with_rows
     lines += [
-        f"dropped for {reason}: {told.get(reason, 0):,} in stats, {rows.get(reason, 0):,} rows"
+        f"dropped for {reason}: {told.get(reason, 0):,} in stats, "
+        f"{counted(rows.get(reason, 0), 'row')}"
         for reason in sorted({*rows, *told})
         if rows.get(reason, 0) != told.get(reason, 0)
     ]

@@ -33,6 +33,7 @@ from webpairs.load.dataset import open_dataset
 from webpairs.load.source import Rows
 from webpairs.manifest import NAME
 from webpairs.progress import RunProgress, StageTotal
+from webpairs.quantities import counted
 from webpairs.run_folder import explained, locked
 from webpairs.search.build_rows import build_rows
 from webpairs.search.centroids import SAMPLE_A_LIST, Divider, find_centroids, num_lists
@@ -177,7 +178,8 @@ class _Building:
         )
         if missing := rows["unreadable"]:
             self._notes.append(
-                f"metadata of {missing:,} samples cannot be read: they are left out of results; "
+                f"metadata of {counted(missing, 'sample')} cannot be read: they are left out "
+                "of results; "
                 "webpairs verify says which, and the same line typed again reads them again"
             )
         manifest = {

@@ -24,6 +24,7 @@ from webpairs.funnel import read_json
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Source
 from webpairs.manifest import NAME, read_manifest
+from webpairs.quantities import counted
 from webpairs.search.fingerprint import fingerprints
 from webpairs.search.vectors import Vectors
 
@@ -113,7 +114,8 @@ def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> 
     known, shards = manifest["source"], len(source.names)
     if known["shards"] > shards or known["rows"] > vectors.num_rows:
         raise ConfigError(
-            f"{folder} is of {known['rows']:,} samples in {known['shards']:,} shards, "
+            f"{folder} is of {counted(known['rows'], 'sample')} in "
+            f"{counted(known['shards'], 'shard')}, "
             f"{source.folder} has {vectors.num_rows:,} in {shards:,}: {again}"
         )
     if fingerprints(vectors, [known["shards"]])[0].as_json() != known:
@@ -124,7 +126,8 @@ def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> 
     if known["shards"] < shards:
         more = vectors.num_rows - known["rows"]
         raise ConfigError(
-            f"{source.folder} has {more:,} samples that {folder} does not know: {again}, which "
+            f"{source.folder} has {counted(more, 'sample')} that {folder} does not know: "
+            f"{again}, which "
             "adds them"
         )
 

@@ -11,6 +11,7 @@ import numpy as np
 from webpairs.errors import ConfigError, DataError
 from webpairs.image import ImageRules, decode
 from webpairs.load.source import Source
+from webpairs.quantities import size_of
 from webpairs.search.index_file import model_of
 from webpairs.search.vectors import Floats
 
@@ -85,7 +86,7 @@ def decode_query(data: bytes) -> Image:
     """Return the RGB picture of an encoded image; ConfigError where it cannot be searched for."""
     if len(data) > MAX_IMAGE_BYTES:
         raise ConfigError(
-            f"an image of {len(data):,} bytes is too large: use at most {MAX_IMAGE_BYTES:,}"
+            f"an image of {size_of(len(data))} is too large: use at most {size_of(MAX_IMAGE_BYTES)}"
         )
     try:
         return decode(data, RULES).rgb
@@ -100,7 +101,8 @@ def read_image(path: str) -> bytes:
         size = file.stat().st_size
         if size > MAX_IMAGE_BYTES:
             raise ConfigError(
-                f"--image {path} has {size:,} bytes: use an image of at most {MAX_IMAGE_BYTES:,}"
+                f"--image {path} has {size_of(size)}: use an image of at most "
+                f"{size_of(MAX_IMAGE_BYTES)}"
             )
         return file.read_bytes()
     except OSError as error:

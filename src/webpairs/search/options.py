@@ -7,6 +7,7 @@ from typing import Final
 
 from webpairs.errors import ConfigError
 from webpairs.options import MIN_MEMORY_BYTES, check_one
+from webpairs.quantities import counted, size_of
 from webpairs.search.vectors import KINDS
 
 LEAST_RECALL: Final = 0.5
@@ -43,8 +44,8 @@ class IndexOptions:
             )
         if self.max_memory_bytes < MIN_MEMORY_BYTES:
             raise ConfigError(
-                f"--max-memory {self.max_memory_bytes / 1e6:.0f}MB is too little: use at least "
-                f"{MIN_MEMORY_BYTES / 1e6:.0f}MB"
+                f"--max-memory {counted(self.max_memory_bytes, 'byte')} is too little: use at least "
+                f"{size_of(MIN_MEMORY_BYTES)}"
             )
 
 

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from webpairs import __version__
+from webpairs.quantities import counted
 from webpairs.serve.body import read_body, read_json
 from webpairs.serve.facets import count_facets
 from webpairs.serve.find import choose_rows, find, rows_where, shown
@@ -59,7 +60,7 @@ async def answer_rows(request: Request) -> Response:
     state, served = state_of(request), served_of(request)
     keys = [one for one in request.query_params.get("keys", "").split(",") if one.strip()]
     if not 1 <= len(keys) <= MAX_ROWS:
-        raise Refusal(UNUSABLE, f"keys names {len(keys)} samples: name 1 to {MAX_ROWS}")
+        raise Refusal(UNUSABLE, f"keys names {counted(len(keys), 'sample')}: name 1 to {MAX_ROWS}")
 
     def read() -> list[dict[str, Any]]:
         return [describe_row(served, served.row_of(key), state.options) for key in keys]
