@@ -70,12 +70,16 @@ def formats() -> str:
             f"| `{c.name}` | {c.type}{'' if c.nullable else ', not null'} | {c.meaning} | {c.source} |\n"
             for c in columns
         ]
-    parts.append("\n## Drop reasons\n\n| stage | reason | rows keep |\n|---|---|---|\n")
+    parts.append(
+        "\n## Drop reasons\n\nReasons marked *reserved* are set aside for later: nothing drops for them yet.\n\n"
+        "| stage | reason | a candidate is dropped because ... | rows keep |\n|---|---|---|---|\n"
+    )
     for drop in Drop:
         keeps = "only ids and the signal" if drop.sensitive else "everything"
         if drop.stage == "extract" or drop in (Drop.DUPLICATE, Drop.LIMIT):
             keeps = "counted, no rows"
-        parts.append(f"| {drop.stage} | `{drop}` | {keeps} |\n")
+        reserved = " (*reserved*)" if drop.reserved else ""
+        parts.append(f"| {drop.stage} | `{drop}`{reserved} | {drop.meaning} | {keeps} |\n")
     return "".join(parts)
 
 

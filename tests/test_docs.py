@@ -52,3 +52,21 @@ def test_no_option_is_named_that_does_not_exist(page: str) -> None:
     blocks = re.findall(r"`webpairs [^`]*`|^(?:\./run )?webpairs .*$", _read(page), re.MULTILINE)
     named = {option for block in blocks for option in re.findall(r"--[a-z][a-z-]+", block)}
     assert named <= known
+
+
+def test_every_drop_reason_is_explained() -> None:
+    """A reason that users meet in a funnel has a sentence of its own in docs/formats.md."""
+    meanings = [drop.meaning for drop in Drop]
+    assert len(set(meanings)) == len(Drop)
+    rows = [line for line in _read("docs/formats.md").splitlines() if line.startswith("| ")]
+    for drop in Drop:
+        assert any(f"`{drop}`" in row and drop.meaning in row for row in rows)
+
+
+def test_a_reserved_drop_reason_is_not_raised() -> None:
+    raised = {
+        name
+        for path in (ROOT / "src/webpairs").rglob("*.py")
+        for name in re.findall(r"DataError\(\s*Drop\.(\w+)", path.read_text())
+    }
+    assert not [drop for drop in Drop if drop.reserved and drop.name in raised]

@@ -44,7 +44,8 @@ class IndexOptions:
             )
         if self.max_memory_bytes < MIN_MEMORY_BYTES:
             raise ConfigError(
-                f"--max-memory {counted(self.max_memory_bytes, 'byte')} is too little: use at least "
+                f"--max-memory {counted(self.max_memory_bytes, 'byte')} is too little: use at "
+                "least "
                 f"{size_of(MIN_MEMORY_BYTES)}"
             )
 
