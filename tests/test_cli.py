@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import typer
 from run_folders import SmallCrawl
 
 from webpairs import __version__, cli
@@ -483,11 +485,68 @@ OPTIONS = {
 def test_help_names_each_option_with_its_unit_and_default(webpairs: Command, verb: str) -> None:
     code, out, _ = webpairs(verb, "--help")
     assert code == 0
-    found = dict(re.findall(r"(--[a-z-]+) (.*?)(?=\n[^\n]*? --[a-z]|╰)", out, re.DOTALL))
+    panels = out.partition("Examples:")[0]
+    found = dict(re.findall(r"(--[a-z-]+) (.*?)(?=\n[^\n]*? --[a-z]|╰)", panels, re.DOTALL))
     found.pop("--help")
     assert found.keys() == OPTIONS[verb].keys()
     for option, word in OPTIONS[verb].items():
         assert word in re.sub(r"[\s│]+", " ", found[option]), option
+
+
+VERBS = sorted([*OPTIONS, "serve"])
+
+
+def help_of(webpairs: Command, *arguments: str) -> str:
+    code, out, err = webpairs(*arguments)
+    assert (code, err) == (0, "")
+    return out
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_h_is_help(webpairs: Command, verb: str | None) -> None:
+    name = () if verb is None else (verb,)
+    assert help_of(webpairs, *name, "-h") == help_of(webpairs, *name, "--help")
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_shows_no_types_of_the_parser(webpairs: Command, verb: str | None) -> None:
+    out = help_of(webpairs, *(() if verb is None else (verb,)), "--help")
+    assert not re.search(r"<\w+|\{\w+\}\.|\bTEXT\b(?!\])|INTEGER|FLOAT|BOOLEAN", out)
+
+
+def examples_of(out: str) -> list[list[str]]:
+    """Return the words of each example at the end of a help."""
+    lines = out.partition("Examples:")[2].splitlines()
+    return [shlex.split(line) for line in lines if line.strip()]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_ends_with_examples_that_can_be_typed(webpairs: Command, verb: str) -> None:
+    examples = examples_of(help_of(webpairs, verb, "--help"))
+    assert examples
+    command = typer.main.get_command(cli.app)
+    assert isinstance(command, typer.core.TyperGroup)
+    for words in examples:
+        assert words[:2] == ["webpairs", verb]
+        arguments = words[2 : words.index(">") if ">" in words else None]
+        # Parsed and converted, not run: an unknown option or a missing argument would raise.
+        command.commands[verb].make_context(verb, arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("build",), "webpairs build"),
+        (("build", "a.warc", "--out", "x", "--image-size", "big"), "webpairs build"),
+        (("search", "x", "--fromat", "json"), "webpairs search"),
+        (("serve", "x", "--port", "high"), "webpairs serve"),
+        (("biuld",), "webpairs"),
+    ],
+)
+def test_a_usage_error_names_the_help_of_its_verb(
+    webpairs: Command, arguments: tuple[str, ...], path: str
+) -> None:
+    assert refuse(webpairs, *arguments).endswith(f": see {path} --help\n")
 
 
 HEAVY = (

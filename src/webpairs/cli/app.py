@@ -10,16 +10,24 @@ from typing import Any
 
 import typer
 
+from webpairs.cli.help import HELP_NAMES, Verb, Verbs, epilog
 from webpairs.engine.malloc import share_one_heap
 from webpairs.errors import ConfigError, RunError
 
 app = typer.Typer(
+    cls=Verbs,
+    context_settings={"help_option_names": list(HELP_NAMES)},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M.",
 )
+
+
+def verb(name: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that makes a function a verb; its help ends with the examples."""
+    return app.command(name, cls=Verb, epilog=epilog(examples))
 
 
 class _Stopped(BaseException):
@@ -65,7 +73,8 @@ def _line_of(error: BaseException) -> str | None:
         return None
     message = " ".join(format_message().split())
     # Without a message it is the missing verb, for which typer has printed the help.
-    return f"{message.rstrip('.')}: see webpairs --help" if message else ""
+    path = getattr(getattr(error, "ctx", None), "command_path", "webpairs")
+    return f"{message.rstrip('.')}: see {path} --help" if message else ""
 
 
 def make_progress() -> Any:

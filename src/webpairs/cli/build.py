@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from webpairs import __version__
-from webpairs.cli.app import app, make_progress, split_list
+from webpairs.cli.app import app, make_progress, split_list, verb
 from webpairs.cli.options import (
     CANDIDATES,
     IMAGES,
@@ -46,7 +46,12 @@ def main(
         raise typer.Exit
 
 
-@app.command("build")
+@verb(
+    "build",
+    "webpairs build links.parquet --out my-dataset --contact me@example.org",
+    "webpairs build crawl/*.warc.gz --images archive --out my-dataset",
+    "webpairs build links.parquet --model none --resize keep-ratio --out pictures",
+)
 def build_verb(
     inputs: Inputs,
     out: Out,
@@ -211,7 +216,11 @@ def build_verb(
     print_build_result(build_dataset(options, make_progress()))
 
 
-@app.command("retry")
+@verb(
+    "retry",
+    "webpairs retry my-dataset",
+    "webpairs retry my-dataset --reasons timeout,http_5xx --timeout 120",
+)
 def retry_verb(
     folder: Annotated[
         str,
@@ -262,7 +271,11 @@ def retry_verb(
     print_build_result(retry_dataset(options, make_progress()))
 
 
-@app.command("extract")
+@verb(
+    "extract",
+    "webpairs extract crawl/*.wat.gz --out candidates",
+    "webpairs extract crawl/*.warc.gz --out candidates --texts alt,title --languages any",
+)
 def extract_verb(
     inputs: Inputs,
     out: Out,
@@ -295,7 +308,10 @@ def extract_verb(
     print_extract_result(extract_candidates(options, make_progress()))
 
 
-@app.command("status")
+@verb(
+    "status",
+    "webpairs status my-dataset",
+)
 def status_verb(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)],
 ) -> None:
@@ -306,7 +322,11 @@ def status_verb(
     print_status(read_status(Path(folder)))
 
 
-@app.command("demo")
+@verb(
+    "demo",
+    "webpairs demo",
+    "webpairs demo --images archive --out little-web",
+)
 def demo_verb(
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Folder to write to.")

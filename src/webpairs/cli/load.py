@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from webpairs.cli.app import app, make_progress, split_list
+from webpairs.cli.app import make_progress, split_list, verb
 from webpairs.cli.options import Out, Workers
 
 Source = Annotated[
@@ -20,7 +20,12 @@ Source = Annotated[
 ]
 
 
-@app.command("export")
+@verb(
+    "export",
+    "webpairs export my-dataset --to huggingface --out hf",
+    "webpairs export my-dataset --to tfds --out tfds-data --config both --shuffle 1",
+    'webpairs export my-dataset --to csv --where "similarity > 0.32" --out table',
+)
 def export_verb(
     source: Source,
     out: Out,
@@ -108,7 +113,12 @@ def export_verb(
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
-@app.command("info")
+@verb(
+    "info",
+    "webpairs info my-dataset",
+    "webpairs info laion-256 --rows 20",
+    "webpairs info my-dataset --json",
+)
 def info_verb(
     source: Source,
     rows: Annotated[int, typer.Option("--rows", metavar="N", help="Samples to show.")] = 5,
@@ -125,7 +135,11 @@ def info_verb(
         print_info(info)
 
 
-@app.command("verify")
+@verb(
+    "verify",
+    "webpairs verify my-dataset",
+    "webpairs verify my-dataset --deep --workers 8",
+)
 def verify_verb(
     source: Source,
     deep: Annotated[
@@ -151,7 +165,11 @@ def verify_verb(
         raise typer.Exit(1)
 
 
-@app.command("card")
+@verb(
+    "card",
+    "webpairs card my-dataset --out my-dataset/README.md",
+    "webpairs card my-dataset --croissant --out my-dataset/croissant.json",
+)
 def card_verb(
     source: Source,
     out: Annotated[

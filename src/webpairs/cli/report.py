@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
-from webpairs.cli.app import app, make_progress
+from webpairs.cli.app import make_progress, verb
 
 
-@app.command("report")
+@verb(
+    "report",
+    "webpairs report my-dataset --images",
+    "webpairs report old-dataset new-dataset --out compared.html",
+)
 def report_verb(
     folder: Annotated[
         str,

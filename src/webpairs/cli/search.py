@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from webpairs.cli.app import app, make_progress, split_list
+from webpairs.cli.app import make_progress, split_list, verb
 from webpairs.cli.options import IndexFolder, MaxMemory, SearchModel
 
 Folder = Annotated[
@@ -20,7 +20,11 @@ Folder = Annotated[
 ]
 
 
-@app.command("index")
+@verb(
+    "index",
+    "webpairs index my-dataset",
+    "webpairs index laion/embeddings --out laion-index --recall 0.99",
+)
 def index_verb(
     folder: Folder,
     what: Annotated[
@@ -63,7 +67,12 @@ def index_verb(
     print_index_result(build_index(options, make_progress()))
 
 
-@app.command("search")
+@verb(
+    "search",
+    'webpairs search my-dataset "a red car" --not "at night"',
+    "webpairs search my-dataset --image photo.jpg --format html > like-it.html",
+    "webpairs search my-dataset --like 000010023 --unique",
+)
 def search_verb(
     folder: Folder,
     texts: Annotated[

@@ -7,11 +7,15 @@ from typing import Annotated
 
 import typer
 
-from webpairs.cli.app import app
+from webpairs.cli.app import verb
 from webpairs.cli.options import IndexFolder, SearchModel
 
 
-@app.command("serve")
+@verb(
+    "serve",
+    "webpairs serve my-dataset",
+    "webpairs serve laion/embeddings --index laion-index --port 8080",
+)
 def serve_verb(
     folders: Annotated[
         list[str],
