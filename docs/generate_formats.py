@@ -17,7 +17,7 @@ A run folder holds, for each shard `NNNNN` (at least 5 digits):
 
 | file | what |
 |---|---|
-| `manifest.json` | recipe and every option, versions, model and weight hash, inputs, funnel |
+| `manifest.json` | recipe and every option, how the web is asked, versions, model and weight hash, inputs, funnel |
 | `images/NNNNN.tar` | WebDataset members `<key>.jpg`, `<key>.txt`, `<key>.json`, adjacent, sorted by key |
 | `images/NNNNN.tar.idx` | n + 1 little-endian u64: where each sample starts, and where the last ends |
 | `metadata/NNNNN.parquet` | one row a sample, in the same order |

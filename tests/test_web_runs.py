@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,42 @@ def test_a_retry_makes_what_a_build_would_have_made(
         for row in pq.read_table(path).to_pylist()
     ]
     assert len(rows) == num_samples
+
+
+def test_a_retry_asks_the_web_as_its_build_did(
+    crawl: Path, undisturbed: Path, failed: Path
+) -> None:
+    """Without --allow-network and the like given again, nothing ends as address_forbidden."""
+    web, port = web_run.draw(crawl)
+    with served(web, port):
+        result = retry_dataset(RetryOptions(out=str(failed)), resolver=web_run.resolver_of(web))
+    assert result.funnel.samples == read_funnel(undisturbed).samples > 0
+    manifest = orjson.loads((failed / "manifest.json").read_bytes())
+    assert manifest["web"]["allow_network"] == list(web_run.REACH["allow_network"])
+    assert "web_changes" not in manifest
+
+
+def test_a_build_goes_on_as_it_began(
+    crawl: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line typed again without --allow-network ends with the same dataset, not an empty one."""
+    from webpairs import run
+
+    def stops(*arguments: Any) -> Any:
+        raise RunError("the disk is full")
+
+    out = tmp_path / "out"
+    web, port = web_run.draw(crawl)
+    files = list(write_crawl_files(web, crawl).warc)
+    options = web_run.options_of(files, out, shard_size=int(SHARD_SIZE), workers=1)
+    monkeypatch.setattr(run, "build_shard", stops)
+    with pytest.raises(RunError, match="the disk is full"):
+        build_dataset(options, resolver=web_run.resolver_of(web))
+    monkeypatch.undo()
+    again = replace(options, **dict.fromkeys(web_run.REACH))
+    with served(web, port):
+        build_dataset(again, resolver=web_run.resolver_of(web))
+    assert content(out) == content(undisturbed)
 
 
 def test_a_retry_of_nothing_changes_nothing(crawl: Path, failed: Path) -> None:

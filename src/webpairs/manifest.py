@@ -60,10 +60,12 @@ def new_manifest(
     inputs: Sequence[Input],
     model: Mapping[str, Any] | None,
     given_columns: Sequence[tuple[str, str]] = (),
+    web: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the manifest of a run that is about to start.
 
-    `given_columns` are the names and types of what tables hold beside the columns known here.
+    `given_columns` are the names and types of what tables hold beside the columns known here;
+    `web` is how the web is asked (remembered.py), None where it is not asked at all.
     """
     return {
         "format": FORMAT,
@@ -74,6 +76,7 @@ def new_manifest(
         "model": None if model is None else dict(model),
         "inputs": [asdict(one) for one in inputs],
         "given_columns": [list(column) for column in given_columns],
+        "web": None if web is None else dict(web),
         "versions": {name: version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "processor": platform.processor() or platform.machine(),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
 from webpairs.errors import ConfigError
-from webpairs.obtain.guard import Guard
+from webpairs.fetch_options import FetchOptions, check_range
 from webpairs.obtain.permissions import check_signals
 from webpairs.obtain.rules import FetchRules
 from webpairs.quantities import counted, size_of
@@ -29,12 +28,10 @@ TABLE_SHARD_SIZE: Final = 10_000
 MAX_SHARD_SIZE: Final = 1_000_000
 MIN_MEMORY_BYTES: Final = 500_000_000
 MAX_IMAGE_SIZE_PX: Final = 4_096
-_CONTACT: Final = re.compile(r"[!-~]+@[!-~]+|https?://[!-~]+")
-"""Printable ASCII only: it travels in a header."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildOptions:
+class BuildOptions(FetchOptions):
     """Hold what `webpairs build` was asked for; None means the recipe's or the machine's value.
 
     Raises ConfigError naming the value, the limit and the fix.
@@ -55,13 +52,6 @@ class BuildOptions:
     url_column: str | None = None
     text_column: str | None = None
     ignore_signals: tuple[str, ...] = ()
-    per_host: int = 4
-    per_host_rate: float = 8.0
-    connections: int = 256
-    timeout_s: float = 60.0
-    retries: int = 2
-    allow_network: tuple[str, ...] = ()
-    contact: str | None = None
     shard_size: int | None = None
     limit: int | None = None
     seed: int = 0
@@ -84,12 +74,12 @@ class BuildOptions:
         if self.resize is not None:
             check_one("--resize", self.resize, RESIZE_MODES)
         if self.image_size is not None:
-            _check_range("--image-size", self.image_size, 16, MAX_IMAGE_SIZE_PX, "pixels")
+            check_range("--image-size", self.image_size, 16, MAX_IMAGE_SIZE_PX, "pixels")
         if self.shard_size is not None:
-            _check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
+            check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit} keeps nothing: use at least 1 candidate")
-        _check_range("--seed", self.seed, 0, 2**63 - 1, "")
+        check_range("--seed", self.seed, 0, 2**63 - 1, "")
         self.resolved_recipe()
 
     def resolved_recipe(self) -> Recipe:
@@ -113,33 +103,9 @@ class BuildOptions:
 
     def fetch_rules(self) -> FetchRules:
         """Return how the web is asked; raise ConfigError for what cannot be."""
-        _check_range("--per-host", self.per_host, 1, 1024, "requests at once")
-        _check_range("--connections", self.connections, 1, 10_000, "requests at once")
-        _check_range("--retries", self.retries, 0, 20, "more tries")
-        if not 0 <= self.per_host_rate <= 100_000:
-            raise ConfigError(
-                f"--per-host-rate {self.per_host_rate:g} is out of range: use requests a second, "
-                "or 0 for no limit"
-            )
-        if not 1 <= self.timeout_s <= 3600:
-            raise ConfigError(f"--timeout {self.timeout_s:g} is out of range: use 1 to 3600 s")
-        if self.contact is not None and not _CONTACT.fullmatch(self.contact):
-            raise ConfigError(
-                f"--contact {self.contact!r} is neither: use a mail address or a URL that site "
-                "owners can write to"
-            )
         check_signals(self.ignore_signals)
-        Guard(self.allow_network)
-        return FetchRules(
-            contact=self.contact,
-            allow_networks=self.allow_network,
-            per_host=self.per_host,
-            per_host_rate=self.per_host_rate,
-            connections=self.connections,
-            total_timeout_s=self.timeout_s,
-            retries=self.retries,
-            ignored_signals=frozenset(self.ignore_signals),
-            keep_opted_out=self.keep_opted_out,
+        return self.rules_with(
+            ignored_signals=frozenset(self.ignore_signals), keep_opted_out=self.keep_opted_out
         )
 
     def dataset_options(self) -> dict[str, Any]:
@@ -166,21 +132,15 @@ RETRY_REASONS: Final = ("dns", "connect", "timeout", "too_slow", "http_429", "ht
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryOptions:
+class RetryOptions(FetchOptions):
     """Hold what `webpairs retry` was asked for; fields as in `BuildOptions`.
 
-    What decides on the dataset's rows is as in its build.
+    What decides on the dataset's rows is as in its build. How the web is asked is as the run
+    folder remembers, unless it is given.
     """
 
     out: str
     reasons: tuple[str, ...] = RETRY_REASONS
-    per_host: int = 4
-    per_host_rate: float = 8.0
-    connections: int = 256
-    timeout_s: float = 60.0
-    retries: int = 2
-    allow_network: tuple[str, ...] = ()
-    contact: str | None = None
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
 
@@ -272,7 +232,7 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
     if options.languages is not None:
         _check_languages(options.languages)
     if options.workers is not None:
-        _check_range("--workers", options.workers, 1, 1024, "processes")
+        check_range("--workers", options.workers, 1, 1024, "processes")
     if options.max_memory_bytes < MIN_MEMORY_BYTES:
         raise ConfigError(
             f"--max-memory {counted(options.max_memory_bytes, 'byte')} is too little: use at least "
@@ -290,10 +250,3 @@ def _check_languages(languages: tuple[str, ...]) -> None:
     if languages not in (("any",), ("en",)):
         for language in languages:
             check_one("--languages", language, ("any", *sorted(LANGUAGES)))
-
-
-def _check_range(option: str, value: int, least: int, most: int, unit: str) -> None:
-    if not least <= value <= most:
-        raise ConfigError(
-            f"{option} {value} is out of range: use {least} to {most} {unit}".rstrip()
-        )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from webpairs.archive_join import join_archive
 from webpairs.build import BuildUnit, build_shard
-from webpairs.clip.model import Model, describe_model, load_model
+from webpairs.clip.model import Model, load_model
 from webpairs.coordinator import CoordinatorLink
 from webpairs.cut import Cut, ShardPlan
 from webpairs.dedupe import (
@@ -54,6 +54,7 @@ from webpairs.options import (
 )
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.recipes import Recipe
+from webpairs.remembered import ask_as_before, web_facts
 from webpairs.retry import (
     finish_retry,
     parse_reasons,
@@ -62,6 +63,7 @@ from webpairs.retry import (
     retry_options,
 )
 from webpairs.run_folder import checked_out, explained, locked
+from webpairs.run_model import model_facts, same_model, threshold_of
 from webpairs.shard import GivenColumns, Keys, ShardFiles
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ def build_dataset(
     options = replace(options, shard_size=shard_size)
     rules = _extract_rules(recipe, options)
     given = given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
-    threshold = _threshold(recipe, options.threshold) if options.scores else None
+    threshold = threshold_of(recipe, options.threshold) if options.scores else None
     out = checked_out(options.out, options.inputs)
     with explained(out), locked(out):
         model = load_model(recipe.model, progress=True) if options.scores else None
@@ -130,14 +132,16 @@ def build_dataset(
                 # Naming the model's own threshold is no other dataset.
                 options.dataset_options() | {"threshold": threshold},
                 inputs,
-                None if model is None else _model_facts(model, threshold),
+                None if model is None else model_facts(model, threshold),
                 given,
+                web_facts(options),
             ),
         )
         placeholders = None
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)
         if manifest["finished"] is None:
             remove_leftovers(out)
+            options, manifest = ask_as_before(out, manifest, options, "build", progress.say)
             archive = options.images == "archive"
             folder = run.work / "candidates"
             run.extract(inputs, rules, archive=archive, folder=folder)
@@ -178,17 +182,8 @@ def retry_dataset(
         plan = plan_retry(out, manifest, reasons, memory_bytes=build.max_memory_bytes)
         placeholders = None
         if plan.shards:
-            facts = manifest["model"]
-            model = None
-            if facts is not None:
-                model = load_model(facts["spec"], progress=True)
-                if model.weights_sha256 != facts["weights_sha256"]:
-                    raise ConfigError(
-                        f"model {facts['spec']} has other weights ({model.weights_sha256[:12]}) "
-                        f"than {out} was built with ({facts['weights_sha256'][:12]}): "
-                        "put those back"
-                    )
-            threshold = None if facts is None else facts["threshold"]
+            build, manifest = ask_as_before(out, manifest, build, "retry", progress.say)
+            model, threshold = same_model(out, manifest["model"])
             given = tuple((name, kind) for name, kind in manifest.get("given_columns", ()))
             run.build_shards(build, plan.keys, plan.shards, None, given, model, threshold, resolver)
             remove_leftovers(out)
@@ -462,30 +457,6 @@ def _dedupe(unit: DedupeUnit, link: Link) -> DedupeStats:
     stats = dedupe_unit(unit)
     link.report({"done": 1, "unique": stats.unique})
     return stats
-
-
-def _threshold(recipe: Recipe, asked: float | None) -> float:
-    """Return the threshold: as asked, else the model's own; a model without one needs it asked."""
-    own = describe_model(recipe.model).threshold
-    if asked is not None:
-        return asked
-    if own is None:
-        raise ConfigError(
-            f"model {recipe.model} has no threshold of its own (0.3 belongs to ViT-B-32/openai): "
-            "say --threshold X, or --threshold -1 to keep all and choose later by similarity"
-        )
-    return own
-
-
-def _model_facts(model: Model, threshold: float | None) -> dict[str, Any]:
-    return {
-        "spec": model.spec,
-        "weights_sha256": model.weights_sha256,
-        "dim": model.dim,
-        "side_px": model.side_px,
-        "threshold": threshold,
-        "runtime": model.runtime,
-    }
 
 
 def _sum_counts(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -9,7 +9,7 @@ import typer
 CANDIDATES: Final = "Which candidates"
 IMAGES: Final = "Which images, and how they are stored"
 JUDGE: Final = "Who judges"
-WEB: Final = "The web (never changes the dataset, where the web answers the same)"
+WEB: Final = "May change what the web answers, and so the dataset (a run folder remembers these)"
 MACHINE: Final = "The machine (never changes the dataset)"
 SHARDS: Final = "Order and shards"
 
@@ -84,39 +84,55 @@ TextColumn = Annotated[
     ),
 ]
 PerHost = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--per-host", metavar="N", help="Requests to one host at once.", rich_help_panel=WEB
+        "--per-host",
+        metavar="N",
+        help="Requests to one host at once. (default: 4)",
+        rich_help_panel=WEB,
+        show_default=False,
     ),
 ]
 PerHostRate = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--per-host-rate",
         metavar="X",
-        help="Requests a second to one host; 0 for no limit.",
+        help="Requests a second to one host; 0 for no limit. Hosts may refuse who asks too fast. "
+        "(default: 8)",
         rich_help_panel=WEB,
+        show_default=False,
     ),
 ]
 Connections = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--connections", metavar="N", help="Requests under way at once.", rich_help_panel=WEB
+        "--connections",
+        metavar="N",
+        help="Requests under way at once. (default: 256)",
+        rich_help_panel=WEB,
+        show_default=False,
     ),
 ]
 Timeout = Annotated[
-    float,
+    float | None,
     typer.Option(
-        "--timeout", metavar="S", help="Seconds a request may take in all.", rich_help_panel=WEB
+        "--timeout",
+        metavar="S",
+        help="Seconds a request may take in all; what takes longer is dropped. (default: 60)",
+        rich_help_panel=WEB,
+        show_default=False,
     ),
 ]
 Retries = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--retries",
         metavar="N",
-        help="More tries where they can help: 429, 5xx, connections that fail or break.",
+        help="More tries where they can help: 429, 5xx, connections that fail or break. "
+        "(default: 2)",
         rich_help_panel=WEB,
+        show_default=False,
     ),
 ]
 AllowNetwork = Annotated[
@@ -124,7 +140,8 @@ AllowNetwork = Annotated[
     typer.Option(
         "--allow-network",
         metavar="CIDR",
-        help="Reach this network too, which is not public, e.g. 10.1.0.0/16; may be repeated.",
+        help="Reach this network too, which is not public, e.g. 10.1.0.0/16; may be repeated. "
+        "Images at other such addresses are dropped.",
         rich_help_panel=WEB,
         show_default=False,
     ),
@@ -134,7 +151,8 @@ Contact = Annotated[
     typer.Option(
         "--contact",
         metavar="MAIL|URL",
-        help="Whom the owners of sites can write to; told in the User-Agent.",
+        help="Whom the owners of sites can write to; told in the User-Agent, which sites may "
+        "answer by.",
         rich_help_panel=WEB,
         show_default=False,
     ),
