@@ -20,6 +20,7 @@ from webpairs.quantities import counted
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
 _LIBRARIES: Final = (
+    "backports-zstd",
     "brotli",
     "can-ada",
     "duckdb",

@@ -10,6 +10,7 @@ from pathlib import Path
 import brotli
 import pyarrow.parquet as pq
 import pytest
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from museum_warcs import (
@@ -155,7 +156,12 @@ CODED = {
         {"Content_Encoding": "gzip", "Transfer_Encoding": "chunked"},
     ),
     "gzip-twice": (gzip.compress(gzip.compress(BODY)), {"Content_Encoding": "gzip, gzip"}),
+    "zstd": (zstd.compress(BODY), {"Content_Encoding": "zstd"}),
+    "zstd-says-the-header-alone": (BODY, {"Content_Encoding": "zstd"}),
     "identity": (BODY, {"Content_Encoding": "identity"}),
+    "not-a-coding": (BODY, {"Content_Encoding": "aws-chunked"}),
+    "unknown": (BODY, {"Content_Encoding": "rot13"}),
+    "chunks-of-the-transfer-and-of-none": (BODY, {"Transfer_Encoding": "gzip, chunked"}),
     "no-type": (b"\r\n<!doctype html>" + BODY, {"Content_Type": ""}),
     "xhtml": (BODY, {"Content_Type": "application/xhtml+xml"}),
     "type-in-capitals": (BODY, {"Content_Type": "TEXT/HTML;Charset=UTF-8"}),
@@ -191,8 +197,9 @@ def test_no_page(name: str, tmp_path: Path) -> None:
     assert (stats.pages, stats.found, stats.drops) == (0, 0, {})
 
 
-def test_empty_page_and_unknown_coding(tmp_path: Path) -> None:
-    stats, rows, _ = run(page(0, b"") + page(1, b"????", Content_Encoding="sdch"), tmp_path)
+def test_empty_page_and_too_many_codings(tmp_path: Path) -> None:
+    often = "gzip, br, gzip, br"
+    stats, rows, _ = run(page(0, b"") + page(1, b"????", Content_Encoding=often), tmp_path)
     assert rows == []
     assert stats.pages == 2
     assert stats.drops == {Drop.RECORD_BROKEN: 1}

@@ -148,9 +148,27 @@ def test_cut_image_is_given_as_far_as_it_goes(tmp_path: Path) -> None:
     assert 0 < len(data) < len(picture(2))
 
 
-def test_unknown_coding_and_revisit_are_broken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_coding_that_breaks_is_broken_unless_the_crawler_cut_it(
+    cut: bool, tmp_path: Path
+) -> None:
     path = tmp_path / "crawl.warc"
-    coded = answer(b"????", Content_Encoding="sdch")
+    block = answer(gzip.compress(picture(4))[:-9], Content_Encoding="gzip")
+    more = {"WARC_Truncated": "length"} if cut else {}
+    path.write_bytes(record("response", "http://example.org/a", block, **more))
+    (place,) = places(path, tmp_path / "out")
+    with ArchiveReader({path.name: str(path)}, 1 << 20) as reader:
+        if cut:
+            assert picture(4).startswith(reader.read(*place).data)
+            return
+        with pytest.raises(DataError) as error:
+            reader.read(*place)
+        assert error.value.drop == Drop.ARCHIVE_BROKEN
+
+
+def test_too_many_codings_and_revisit_are_broken(tmp_path: Path) -> None:
+    path = tmp_path / "crawl.warc"
+    coded = answer(b"????", Content_Encoding="gzip, br, gzip, br")
     records = [
         record("response", "http://example.org/a", coded),
         record("revisit", "http://example.org/a", b""),

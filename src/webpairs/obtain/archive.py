@@ -96,7 +96,8 @@ class ArchiveReader:
 
         Raises DataError: `archive_broken` when no whole record can be read there, `too_large`
         when it decodes to more than `max_bytes` (decoding stops there). OSError when the file
-        is gone. A record that ends early is given as far as it goes.
+        is gone. A record that ends early is given as far as it goes; a content coding that breaks
+        in a whole record gives nothing, as on the live web.
         """
         try:
             record = self._record(file, offset, length)
@@ -111,7 +112,8 @@ class ArchiveReader:
         body = decode_body(record.http, record.payload, self._max_bytes)
         if body.too_large or len(record.payload) >= self._keep_bytes:
             raise DataError(Drop.TOO_LARGE, f"more than {self._max_bytes} bytes")
-        if not body.data and not body.whole:
+        cut = not record.whole or "warc-truncated" in record.headers
+        if (not body.data and not body.whole) or (body.coding_broke and not cut):
             coding = record.http.get("content-encoding") or record.http.get("transfer-encoding")
             raise DataError(Drop.ARCHIVE_BROKEN, f"content coding {coding} cannot be undone")
         return Payload(

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Final, Protocol
 
 from webpairs.errors import DataError, Drop
+from webpairs.obtain.answer_body import BodyDecoder
 from webpairs.obtain.permissions import SitePermissions
 from webpairs.obtain.place import MAX_REDIRECTS, REDIRECTS, Place, place_of, target_of
 from webpairs.obtain.robots import MAX_ROBOTS_BYTES, read_robots
 from webpairs.obtain.tdmrep import MAX_TDMREP_BYTES, read_tdmrep
-from webpairs.obtain.transfer import Answer, decoded
+from webpairs.obtain.transfer import Answer
 
 MAX_SITES: Final = 20_000
 """Sites whose permissions are remembered; the ones not asked for longest are asked anew."""
@@ -31,8 +32,9 @@ class Get(Protocol):
 class Sites:
     """Know what sites (scheme, host and port) allow; used on the running loop alone."""
 
-    def __init__(self, get: Get, ignored_signals: frozenset[str]) -> None:
+    def __init__(self, get: Get, decoder: BodyDecoder, ignored_signals: frozenset[str]) -> None:
         self._get = get
+        self._decoder = decoder
         self._ignored = ignored_signals
         self._loop = asyncio.get_running_loop()
         self._sites: OrderedDict[str, tuple[float, asyncio.Future[SitePermissions]]] = OrderedDict()
@@ -84,7 +86,10 @@ class Sites:
                     raise
                 return None, b""
             if answer.status not in REDIRECTS:
-                return answer.status, decoded(answer, max_bytes).data
+                body = await self._decoder.decode(answer, max_bytes)
+                if not body.data and not body.whole:  # a coding that nobody can undo says nothing
+                    return None, b""
+                return answer.status, body.data
             try:
                 url = target_of(place, answer.status, answer.get("location"))
             except DataError:

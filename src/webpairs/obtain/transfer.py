@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import pycurl
 
 from webpairs.errors import DataError, Drop
-from webpairs.http import MAX_HEAD_BYTES, Body, Head, decode_body, parse_head
+from webpairs.http import MAX_HEAD_BYTES, parse_head
 from webpairs.obtain.guard import Guard
 from webpairs.obtain.rules import MIN_BYTES_PER_S, Limits
 
@@ -54,12 +54,6 @@ class Answer:
     def get(self, name: str) -> str | None:
         """Return the first value of the header `name`, or None."""
         return next((value for key, value in self.headers if key == name), None)
-
-
-def decoded(answer: Answer, max_bytes: int) -> Body:
-    """Undo a content coding, which nobody asked for; the transfer coding is libcurl's."""
-    kept = tuple(pair for pair in answer.headers if pair[0] != "transfer-encoding")
-    return decode_body(Head(answer.status, kept, 0), answer.body, max_bytes)
 
 
 CheckHead = Callable[[int, tuple[tuple[str, str], ...]], None]

@@ -22,13 +22,14 @@ from typing import Any, Final
 import certifi
 
 from webpairs.errors import DataError, Drop
+from webpairs.obtain.answer_body import BodyDecoder
 from webpairs.obtain.dns import CachingResolver, Resolver
 from webpairs.obtain.guard import Guard
 from webpairs.obtain.permissions import answer_opt_out
 from webpairs.obtain.place import MAX_REDIRECTS, REDIRECTS, FetchError, Place, place_of, target_of
 from webpairs.obtain.rules import FetchRules
 from webpairs.obtain.sites import MAX_SITES, Sites
-from webpairs.obtain.transfer import Answer, Transfers, decoded
+from webpairs.obtain.transfer import Answer, Transfers
 
 __all__ = ["FetchError", "FetchRules", "Fetched", "Fetcher", "Outcome", "Request", "fetch_all"]
 
@@ -140,7 +141,8 @@ class Fetcher:
         self._hosts: dict[str, _Host] = {}
         self._ready: deque[_Host] = deque()
         self._health: dict[str, _Health] = {}
-        self._sites = Sites(self._get, rules.ignored_signals)
+        self._decoder = BodyDecoder(rules.total_timeout_s)
+        self._sites = Sites(self._get, self._decoder, rules.ignored_signals)
         self._tasks: set[asyncio.Task[None]] = set()
         self._num_active = 0
         self._num_unconsumed_bytes = 0
@@ -155,6 +157,7 @@ class Fetcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._transfers.close()
+        self._decoder.close()
 
     def submit(self, request: Request) -> None:
         """Queue a request; its `done` is called once, later, on this loop."""
@@ -356,7 +359,7 @@ class Fetcher:
         if answer.status not in _OK:
             raise _refused(answer, place.url)
         return Fetched(
-            data=self._decoded(answer, place),
+            data=await self._decoded(answer, place),
             status=answer.status,
             url=place.url,
             date_ms=int(time.time() * 1000),
@@ -375,10 +378,11 @@ class Fetcher:
             place.url, place.host, place.port, addresses, check_head=check, **how
         )
 
-    def _decoded(self, answer: Answer, place: Place) -> bytes:
-        if not answer.get("content-encoding"):
-            return answer.body
-        body = decoded(answer, self._rules.max_bytes)
+    async def _decoded(self, answer: Answer, place: Place) -> bytes:
+        body = await self._decoder.decode(answer, self._rules.max_bytes)
+        if body.too_slow:
+            detail = f"not decompressed within {self._rules.total_timeout_s:g} s"
+            raise FetchError(Drop.TOO_SLOW, detail, answer.status, place.url)
         if body.too_large:
             detail = f"more than {self._rules.max_bytes} bytes when decompressed"
             raise FetchError(Drop.TOO_LARGE, detail, answer.status, place.url)

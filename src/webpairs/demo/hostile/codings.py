@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import brotli
+from backports import zstd
 
 from webpairs.demo.hostile.behaviour import Behaviour, Visit, head, say
 from webpairs.demo.hostile.images import jpeg
@@ -50,11 +51,17 @@ def _raw_deflate() -> bytes:
     return squeeze.compress(jpeg()) + squeeze.flush()
 
 
-def _gzipped_often() -> bytes:
+def _gzipped(num_layers: int) -> bytes:
     body = jpeg()
-    for _ in range(20):
+    for _ in range(num_layers):
         body = gzip.compress(body, 1)
     return body
+
+
+def _wide_zstd() -> bytes:
+    options = {int(zstd.CompressionParameter.window_log): 27}
+    squeeze = zstd.ZstdCompressor(options=options)
+    return squeeze.compress(jpeg()) + squeeze.flush()
 
 
 BEHAVIOURS: Final = (
@@ -109,16 +116,71 @@ BEHAVIOURS: Final = (
     ),
     Behaviour(
         name="coding-unknown",
-        what="a content coding that nobody knows",
-        expect=Drop.PROTOCOL,
+        what="a content coding that nobody knows: taken as it is, as the Fetch standard asks",
+        expect=SAMPLE,
         answer=say("200 OK", _JPEG, "Content-Encoding: rot13", body=jpeg),
     ),
     Behaviour(
-        name="coding-twenty-times",
-        what="a JPEG in gzip twenty times over",
+        name="coding-twice",
+        what="a JPEG in gzip in gzip, named in two headers",
         expect=SAMPLE,
         answer=say(
-            "200 OK", _JPEG, "Content-Encoding: " + ", ".join(["gzip"] * 20), body=_gzipped_often
+            "200 OK",
+            _JPEG,
+            "Content-Encoding: gzip",
+            "Content-Encoding: x-gzip",
+            body=lambda: _gzipped(2),
+        ),
+    ),
+    Behaviour(
+        name="coding-twenty-times",
+        what="a JPEG in gzip twenty times over: more layers than are undone",
+        expect=Drop.PROTOCOL,
+        answer=say(
+            "200 OK",
+            _JPEG,
+            "Content-Encoding: " + ", ".join(["gzip"] * 20),
+            body=lambda: _gzipped(20),
+        ),
+    ),
+    Behaviour(
+        name="coding-zstd",
+        what="a JPEG in zstd",
+        expect=SAMPLE,
+        answer=say("200 OK", _JPEG, "Content-Encoding: zstd", body=lambda: zstd.compress(jpeg())),
+    ),
+    Behaviour(
+        name="coding-zstd-claimed",
+        what="a plain JPEG that is said to be zstd and brotli: taken as it is",
+        expect=SAMPLE,
+        answer=say("200 OK", _JPEG, "Content-Encoding: zstd, br", body=jpeg),
+    ),
+    Behaviour(
+        name="zstd-bomb",
+        what="300 MB of zeros in 30 frames of zstd",
+        expect=Drop.TOO_LARGE,
+        answer=say(
+            "200 OK",
+            _JPEG,
+            "Content-Encoding: zstd",
+            body=lambda: zstd.compress(bytes(10_000_000)) * 30,
+        ),
+    ),
+    Behaviour(
+        name="zstd-window",
+        what="a zstd frame that asks for a window of 128 MB",
+        expect=Drop.PROTOCOL,
+        answer=say("200 OK", _JPEG, "Content-Encoding: zstd", body=_wide_zstd),
+    ),
+    Behaviour(
+        name="gzip-empty-members",
+        what="150,000 gzip members with nothing in them",
+        expect=Drop.TOO_LARGE,
+        answer=say(
+            "200 OK",
+            _JPEG,
+            "Content-Encoding: gzip",
+            body=lambda: gzip.compress(b"", mtime=0) * 150_000,
         ),
     ),
     Behaviour(
