@@ -23,6 +23,8 @@ def print_served(options: ServeOptions, address: str, collection: Collection) ->
     for served in collection:
         kinds = " and ".join(f"{kind}s" for kind in served.searcher.indexes)
         say(f"{served.name}: {counted(served.vectors.num_rows, 'sample')}, searched by {kinds}")
+        if served.searcher.not_indexed is not None:
+            say(f"  {served.searcher.not_indexed}")
         if served.no_model is not None:
             say(
                 f"  no model, so texts and images cannot be embedded; captions are searched "

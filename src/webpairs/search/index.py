@@ -98,8 +98,9 @@ class Index:
 def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind, Index], RowStore]:
     """Return a dataset's index in a folder: of each kind of embeddings, and what results show.
 
-    Raises ConfigError, with the reason and what to do, when there is none, or one of something
-    else: another model, other embeddings, other samples.
+    Shards that were added to the dataset since are left out, so that the rows of both end where
+    those of the index end. Raises ConfigError, with the reason and what to do, when there is none,
+    or one of something else: another model, other embeddings, other samples.
     """
     manifest = read_index_manifest(folder)
     source = vectors["image"].source
@@ -107,14 +108,15 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind
         what = "holds no index that this version reads" if folder.exists() else "does not exist"
         raise ConfigError(f"{folder} {what}: type {index_command(source, folder)} first")
     check_index(folder, manifest, vectors["image"])
+    offsets = vectors["image"].offsets[: manifest["source"]["shards"] + 1]
     indexes: dict[Kind, Index] = {
-        kind: Index(folder, manifest["indexes"][kind], vectors[kind])
+        kind: Index(folder, manifest["indexes"][kind], Vectors(source, kind, offsets))
         for kind in KINDS
         if kind in manifest["indexes"]
     }
     files = manifest["rows"]["files"]
     check_files(folder, files, source)
-    return indexes, RowStore(rows_path(folder, number_of(files)), vectors["image"].offsets)
+    return indexes, RowStore(rows_path(folder, number_of(files)), offsets)
 
 
 def _directions(queries: Floats, dim: int) -> Floats:

@@ -97,7 +97,10 @@ def read_index_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> None:
-    """Raise ConfigError, saying why and what to do, unless this is an index of these vectors."""
+    """Raise ConfigError, saying why and what to do, unless this is an index of these vectors.
+
+    It may be of the first shards alone: a dataset grows by retries.
+    """
     source = vectors.source
     again = f"type {index_command(source, folder)} again"
     if manifest["dim"] != vectors.dim:
@@ -122,13 +125,6 @@ def check_index(folder: Path, manifest: Mapping[str, Any], vectors: Vectors) -> 
         raise ConfigError(
             f"embeddings or metadata of {source.folder} are not those that {folder} was made of: "
             f"{again}"
-        )
-    if known["shards"] < shards:
-        more = vectors.num_rows - known["rows"]
-        raise ConfigError(
-            f"{source.folder} has {counted(more, 'sample')} that {folder} does not know: "
-            f"{again}, which "
-            "adds them"
         )
 
 

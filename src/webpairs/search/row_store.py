@@ -105,6 +105,11 @@ class RowStore:
             found.append(start + rows)
         return np.concatenate(found)
 
+    @property
+    def num_shards(self) -> int:
+        """Return how many shards of the dataset the file has rows of: the first ones."""
+        return len(self.offsets) - 1
+
     def row_of(self, key: str, place: int) -> int | None:
         """Return the number of the row of shard `place` that has this key."""
         for number in self._of_shard(place):

@@ -23,11 +23,12 @@ from webpairs.errors import ConfigError
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, take
+from webpairs.quantities import counted
 from webpairs.search.captions import find_words
 from webpairs.search.chosen_rows import ChosenRows
 from webpairs.search.copies import fold_copies
 from webpairs.search.index import Index, open_index
-from webpairs.search.index_file import index_folder
+from webpairs.search.index_file import index_command, index_folder
 from webpairs.search.model import NoModel, embed_images, load_model_of, read_image
 from webpairs.search.options import MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
@@ -42,6 +43,22 @@ LEAST_LOOKED_AT: Final = 128
 search."""
 UNIQUE_MORE: Final = 4
 """So many times as many results are looked at where copies are folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotIndexed:
+    """Samples that a dataset got after it was indexed, and the command that adds them."""
+
+    num_samples: int
+    command: str
+
+    @property
+    def fact(self) -> str:
+        """Return the fact alone, without names of folders."""
+        return f"{counted(self.num_samples, 'new sample')} of this dataset cannot be found yet"
+
+    def __str__(self) -> str:
+        return f"{self.fact}: {self.command} adds what is new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +112,14 @@ class Searcher:
         indexes: Mapping[Kind, Index],
         rows: RowStore,
         model: str | None = None,
+        not_indexed: NotIndexed | None = None,
     ) -> None:
         """`model` is a spec where the dataset does not say which model made its embeddings."""
         if not indexes:
             raise ConfigError(f"{dataset.source.folder} has an index of nothing: index it again")
         self.dataset = dataset
         self.indexes = indexes
+        self.not_indexed = not_indexed
         self._spec = model
         self._vectors = next(iter(indexes.values())).vectors
         self._rows = rows
@@ -117,8 +136,12 @@ class Searcher:
         Raises ConfigError when there is none, or one of something else.
         """
         dataset = open_dataset(folder)
-        found, rows = open_index(vectors_of(dataset.source), index_folder(dataset.source, index))
-        return cls(dataset, found, rows, model)
+        vectors, where = vectors_of(dataset.source), index_folder(dataset.source, index)
+        found, rows = open_index(vectors, where)
+        num_missing = vectors["image"].num_rows - int(rows.offsets[-1])
+        command = index_command(dataset.source, where)
+        missing = NotIndexed(num_missing, command) if num_missing else None
+        return cls(dataset, found, rows, model, missing)
 
     @property
     def model(self) -> Model:
@@ -161,6 +184,10 @@ class Searcher:
     def row_of(self, key: str) -> int:
         """Return a sample's number in the dataset's order; ConfigError when there is none."""
         for place in self.dataset.source.places_of(key):
+            if place >= self._rows.num_shards:
+                if self.dataset.shard(place).row_of(key) is not None:
+                    raise ConfigError(f"sample {key} is not indexed yet: {self.not_indexed}")
+                continue
             if (row := self._rows.row_of(key, place)) is not None:
                 return row
         raise ConfigError(f"{self.dataset.source.folder} has no sample {key!r}")
@@ -301,6 +328,7 @@ def search_dataset(options: SearchOptions) -> SearchResult:
     kind = searcher.index(options.kind).vectors.kind
     images = [read_image(path) for path in options.images]
     terms = [searcher.like(key, kind) for key in options.like]
+    notes = [] if searcher.not_indexed is None else [str(searcher.not_indexed)]
     try:
         terms += [_image_term(searcher, *one) for one in zip(options.images, images, strict=True)]
         terms += [searcher.text(text) for text in options.texts]
@@ -311,15 +339,14 @@ def search_dataset(options: SearchOptions) -> SearchResult:
         hits = searcher.search_captions(
             options.texts, options.without, options.k, where=options.where
         )
-        note = f"no model, so captions were searched for the words: {error}"
+        notes.append(f"no model, so captions were searched for the words: {error}")
     else:
         query = combine(terms)
         hits = searcher.search(
             query, options.k, kind=kind, where=options.where, unique=options.unique
         )
-        note = None
     pictures = searcher.pictures([hit.row for hit in hits]) if options.pictures else ()
-    return SearchResult(tuple(hits), note, tuple(pictures))
+    return SearchResult(tuple(hits), "; ".join(notes) or None, tuple(pictures))
 
 
 def _image_term(searcher: Searcher, path: str, data: bytes) -> Term:

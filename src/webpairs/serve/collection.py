@@ -72,10 +72,12 @@ class Served:
     def about(self) -> dict[str, Any]:
         """Return what a client has to know of it."""
         searcher = self.searcher
+        missing = searcher.not_indexed
         columns = dict.fromkeys((*TABULAR, *self.columns))
         return {
             "name": self.name,
             "samples": self.vectors.num_rows,
+            "not_indexed": 0 if missing is None else missing.num_samples,
             "kinds": list(searcher.indexes),
             "recall": {kind: index.recall for kind, index in searcher.indexes.items()},
             "model": {

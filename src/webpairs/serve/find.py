@@ -37,18 +37,21 @@ async def find(state: State, served: Served, request: SearchRequest) -> dict[str
         raise Refusal(UNUSABLE, f"offset and k make {end:,}: results go up to {MAX_K:,}")
     start = time.perf_counter()
     kind = served.searcher.index(request.kind).vectors.kind
-    note: str | None = None
+    missing = served.searcher.not_indexed
+    notes = [] if missing is None else [f"{missing.fact}: webpairs index adds them"]
+    no_model = False
     terms: list[Term] = []
     try:
         terms = await make_terms(state, served, request.terms, kind)
     except NoModel as error:
         if any(one.text is None for one in request.terms):
             raise
-        note = f"no model, so captions were searched for the words: {error}"
+        no_model = True
+        notes.append(f"no model, so captions were searched for the words: {error}")
     embedded = time.perf_counter()
     await choose_rows(state, served, request.where)
     with state.metrics.time("full_knn_request_time"):
-        if note is not None:
+        if no_model:
             page = await state.work(lambda: _by_words(served, request))
         elif terms:
             page = await state.work(lambda: _by_terms(served, request, terms, kind))
@@ -58,7 +61,7 @@ async def find(state: State, served: Served, request: SearchRequest) -> dict[str
         "hits": page.hits,
         "more": page.more and end < MAX_K,
         "terms": [described(one, term) for one, term in zip(request.terms, terms, strict=False)],
-        "note": note,
+        "note": "; ".join(notes) or None,
         "seconds": {
             "embed": round(embedded - start, 4),
             "search": round(time.perf_counter() - embedded, 4),
