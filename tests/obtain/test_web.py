@@ -237,6 +237,44 @@ def test_no_address_inside_is_connected_to(site: Site) -> None:
     assert not [address for address, allowed in tried if allowed]
 
 
+FORBIDDEN_AT_ONCE = (
+    "http://10.0.0.1/{n}",
+    "http://[::1]:8080/{n}",
+    "http://2130706433/{n}",
+    "http://localhost/{n}",
+    "http://169.254.169.254/{n}",
+)
+
+
+@pytest.mark.parametrize("form", FORBIDDEN_AT_ONCE)
+def test_a_forbidden_address_in_a_url_waits_for_no_turn(form: str) -> None:
+    """At ten a second, most of forty would not have their turn before the deadline."""
+    urls = [form.format(n=n) for n in range(40)]
+    got = fetch_all(urls, rules(allow_networks=(), per_host_rate=10.0), RESOLVER, deadline_s=0.5)
+    assert [one.drop for one in got if isinstance(one, FetchError)] == [Drop.ADDRESS_FORBIDDEN] * 40
+    hinted = ["--allow-network" in one.detail for one in got if isinstance(one, FetchError)]
+    assert hinted == ["169.254" not in form] * 40
+
+
+def test_a_redirect_to_a_forbidden_address_waits_for_no_turn(site: Site) -> None:
+    for n in range(30):
+        site.answers[f"/{n}"] = says(302, Location="http://10.0.0.1/x")
+    got = fetch_all(
+        [site.url(f"/{n}", f"h{n}.example") for n in range(30)],
+        rules(per_host_rate=2.0),
+        RESOLVER,
+        deadline_s=5.0,
+    )
+    assert [one.drop for one in got if isinstance(one, FetchError)] == [Drop.ADDRESS_FORBIDDEN] * 30
+
+
+def test_a_host_inside_is_left_alone_after_a_few_tries(site: Site) -> None:
+    urls = [site.url(f"/{n}", "inside.test") for n in range(40)]
+    got = fetch_all(urls, rules(per_host_rate=10.0), RESOLVER, deadline_s=2.0)
+    assert [one.drop for one in got if isinstance(one, FetchError)] == [Drop.ADDRESS_FORBIDDEN] * 40
+    assert all("--allow-network" in one.detail for one in got if isinstance(one, FetchError))
+
+
 def test_the_service_answers_several_clients_and_outlives_one_that_hangs_up(site: Site) -> None:
     urls = [site.url(f"/{n}", f"h{n % 5}.example") for n in range(50)]
     with FetchService(rules(), RESOLVER) as service:

@@ -163,11 +163,9 @@ class CachingResolver:
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         """Give the addresses of `host`, as `Resolver` says; raise DataError(Drop.DNS)."""
-        literal = _literal(host)
-        if literal is not None:
-            return (literal,)
-        if _is_localhost(host):
-            return _LOOPBACK
+        known = known_addresses(host)
+        if known is not None:
+            return known
         answer = self._remembered(host) or await self._ask(host)
         if not answer.addresses:
             raise DataError(Drop.DNS, answer.failure)
@@ -239,6 +237,14 @@ class StaticResolver:
         if _is_localhost(host):
             return _LOOPBACK
         raise DataError(Drop.DNS, "not a known host")
+
+
+def known_addresses(host: str) -> tuple[str, ...] | None:
+    """Return the addresses of a host for which nobody needs to be asked; None of all others."""
+    literal = _literal(host)
+    if literal is not None:
+        return (literal,)
+    return _LOOPBACK if _is_localhost(host) else None
 
 
 def _literal(host: str) -> str | None:

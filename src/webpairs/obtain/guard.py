@@ -10,6 +10,7 @@ or a router that sends a public address somewhere private. A firewall has to kno
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
@@ -21,7 +22,7 @@ from ipaddress import (
 )
 from typing import Final
 
-from webpairs.errors import ConfigError
+from webpairs.errors import ConfigError, DataError, Drop
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network
@@ -124,6 +125,16 @@ class Guard:
         except (TypeError, ValueError):
             return "not an address"
         return self._why(parsed)
+
+    def refusal(self, addresses: Iterable[str]) -> DataError | None:
+        """Return why none of a host's addresses may be reached; None when one of them may."""
+        reasons = {address: self.why_forbidden(address) for address in addresses}
+        if None in reasons.values():
+            return None
+        told = "; ".join(f"{address} ({reason})" for address, reason in reasons.items())
+        # Nobody is led to open what hands a cloud machine its keys.
+        hint = "" if "cloud metadata" in told else ": --allow-network reaches such networks"
+        return DataError(Drop.ADDRESS_FORBIDDEN, told + hint)
 
     def _why(self, address: _Address) -> str | None:
         if any(address in network for network in self._allowed):

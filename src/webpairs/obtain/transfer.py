@@ -167,11 +167,10 @@ class Transfers:
         DataError: connect, tls, timeout, too_slow, too_large, protocol, address_forbidden, and
         what `check_head` raises.
         """
-        reasons = {address: self._guard.why_forbidden(address) for address in addresses}
-        allowed = [address for address, reason in reasons.items() if reason is None]
-        if not allowed:
-            told = "; ".join(f"{address} ({reason})" for address, reason in reasons.items())
-            raise DataError(Drop.ADDRESS_FORBIDDEN, told)
+        refused = self._guard.refusal(addresses)
+        if refused is not None:
+            raise refused
+        allowed = [one for one in addresses if self._guard.why_forbidden(one) is None]
         limit = self._limits.max_bytes if max_bytes is None else max_bytes
         request = _Request(limit, check_head, cut=cut)
         handle = self._idle.pop() if self._idle else self._new_handle()

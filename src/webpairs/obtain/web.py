@@ -23,7 +23,7 @@ import certifi
 
 from webpairs.errors import DataError, Drop
 from webpairs.obtain.answer_body import BodyDecoder
-from webpairs.obtain.dns import CachingResolver, Resolver
+from webpairs.obtain.dns import CachingResolver, Resolver, known_addresses
 from webpairs.obtain.guard import Guard
 from webpairs.obtain.permissions import answer_opt_out
 from webpairs.obtain.place import MAX_REDIRECTS, REDIRECTS, FetchError, Place, place_of, target_of
@@ -47,7 +47,9 @@ _MAY_PASS: Final = frozenset(
     (Drop.CONNECT, Drop.TIMEOUT, Drop.HTTP_429, Drop.HTTP_5XX, Drop.PROTOCOL)
 )
 """What another try may mend; a name that does not exist, a certificate, a 404 stay as they are."""
-_SITE_IS_DOWN: Final = frozenset((Drop.DNS, Drop.CONNECT, Drop.TLS, Drop.TIMEOUT))
+_SITE_IS_DOWN: Final = frozenset(
+    (Drop.DNS, Drop.CONNECT, Drop.TLS, Drop.TIMEOUT, Drop.ADDRESS_FORBIDDEN)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,10 @@ class Fetcher:
         self._rules = rules
         self._resolver = resolver
         self._loop = asyncio.get_running_loop()
+        self._guard = Guard(rules.allow_networks)
         self._transfers = Transfers(
             rules.limits,
-            Guard(rules.allow_networks),
+            self._guard,
             user_agent=rules.user_agent,
             ca_file=os.environ.get("SSL_CERT_FILE") or certifi.where(),
             max_connections=2 * rules.connections,
@@ -174,6 +177,12 @@ class Fetcher:
         place = place_of(request.url)
         if isinstance(place, DataError):
             self._loop.call_soon(self._finish, request, _with_url(place, request.url))
+            return
+        # Nobody is asked, so nobody's turn is waited for.
+        known = known_addresses(place.host)
+        refused = None if known is None else self._guard.refusal(known)
+        if refused is not None:
+            self._loop.call_soon(self._finish, request, _with_url(refused, request.url))
             return
         host = self._hosts.get(place.host)
         if host is None:
@@ -314,6 +323,8 @@ class Fetcher:
         health.num_failures += 1
         if health.num_failures >= DOWN_AFTER and health.down is None:
             detail = f"{place.origin} failed {DOWN_AFTER} times in a row"
+            if outcome.drop is Drop.ADDRESS_FORBIDDEN:
+                detail = outcome.detail  # it names the option that may help
             health.down = FetchError(outcome.drop, detail)
             health.down_until = self._loop.time() + DOWN_S
 
