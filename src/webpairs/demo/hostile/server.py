@@ -210,8 +210,11 @@ class HostileWeb:
         except Exception as error:
             self.bugs.append(error)
         finally:
-            self.num_open -= 1
             writer.transport.abort()
+            # The loop closes the socket only in a later callback.
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await writer.wait_closed()
+            self.num_open -= 1
 
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, reached_at: str
