@@ -90,6 +90,7 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], list[str]]] = [
     (("--workers", "0"), ["--workers 0"]),
     (("--max-memory", "lots"), ["'lots'", "4GB"]),
     (("--max-memory", "1MB"), ["--max-memory 1,000,000 bytes", "500 MB"]),
+    (("--metrics-port", "65536"), ["--metrics-port 65536", "0 to 65535"]),
     (("--treshold", "0.3"), ["--treshold", "--threshold"]),
 ]
 
@@ -408,6 +409,7 @@ OPTIONS = {
         "--shard-size": "50000",
         "--workers": "one a core",
         "--max-memory": "default: 4GB",
+        "--metrics-port": "127.0.0.1",
         "--limit": "default: all",
         "--seed": "default: 0",
     },
@@ -422,7 +424,7 @@ OPTIONS = {
         "--text-column": "texts",
         "--max-memory": "default: 4GB",
     },
-    "status": {},
+    "status": {"--json": "programs"},
     "retry": {
         "--reasons": "http_5xx",
         "--per-host": "default: 4",
@@ -434,6 +436,7 @@ OPTIONS = {
         "--contact": "User-Agent",
         "--workers": "one a core",
         "--max-memory": "default: 4GB",
+        "--metrics-port": "127.0.0.1",
     },
     "export": {
         "--out": "Folder",

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_folders import counts, dataset
 
-from webpairs.console import print_status
+from webpairs.console_status import print_status
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.files import remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel
@@ -135,10 +135,11 @@ def test_an_empty_dataset_has_nothing_to_retry(tmp_path: Path) -> None:
     assert plan(tmp_path, "dns").shards == ()
 
 
-def test_a_shard_that_is_not_committed_does_not_count(tmp_path: Path) -> None:
+def test_a_finished_shard_that_lost_its_stats_stops_a_retry(tmp_path: Path) -> None:
     build(tmp_path, ROWS, FIRST, shard_size=2)
     (tmp_path / "stats" / "00000.json").unlink()
-    assert [row["uid"] for row in planned(plan(tmp_path, "timeout"))] == [ROWS[4]["uid"]]
+    with pytest.raises(RunError, match=r"stats/00000.json is missing.*put it back from a copy"):
+        plan(tmp_path, "timeout")
 
 
 def test_columns_that_an_older_dataset_lacks_are_null(tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_drops_that_changed_under_a_plan_are_a_fault(tmp_path: Path) -> None:
     build(tmp_path, ROWS, FIRST, shard_size=2)
     plan(tmp_path, "timeout")
     shutil.rmtree(tmp_path / "work")
-    (tmp_path / "stats" / "00000.json").unlink()
+    (tmp_path / "drops" / "00000.parquet").unlink()
     with pytest.raises(RunError, match=r"retry-00000\.json"):
         plan(tmp_path, "timeout")
 
@@ -426,7 +427,8 @@ def test_status_tells_of_retries(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "shards: 4 of 5 done" in said
     assert "retry 0: 1 http_5xx\n" in said
     assert "retry 1: 2 timeout (not finished)\n" in said
-    assert "type the line that started it again" in said
+    assert "type the line that started it again to go on: webpairs retry" in said
+    assert "--reasons timeout" in said
     retry(tmp_path, "timeout", dict.fromkeys(FIRST, SAMPLE))
     status = read_status(tmp_path)
     assert (status.missing_shards, status.finished) == ((), True)

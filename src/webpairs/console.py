@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from webpairs.load.export import ExportResult
     from webpairs.report.write import ReportResult
     from webpairs.run import BuildResult, ExtractResult
-    from webpairs.status import Status
 
 NUM_WARNINGS: Final = 5
-NUM_MISSING: Final = 10
 
 
 def print_build_result(result: BuildResult) -> None:
     """Print the funnel and where the dataset is."""
     console = _console()
-    _print_warnings(console, result.warnings)
+    print_warnings(console, result.warnings)
     console.print(funnel_table(result.funnel))
     if result.placeholders is not None:
         print_placeholders(result.placeholders)
@@ -39,45 +37,9 @@ def print_build_result(result: BuildResult) -> None:
 def print_extract_result(result: ExtractResult) -> None:
     """Print what extract counted and the files it wrote."""
     console = _console()
-    _print_warnings(console, result.warnings)
+    print_warnings(console, result.warnings)
     console.print(funnel_table(result.funnel, to_candidates=True))
     _say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
-
-
-def print_status(status: Status) -> None:
-    """Print how far a run is."""
-    console = _console()
-    _print_warnings(console, status.warnings)
-    console.print(funnel_table(status.funnel, to_candidates=status.verb == "extract"))
-    _say(console, "")
-    if status.extract_mb_per_s:
-        _say(console, f"extract: {status.extract_mb_per_s:,.1f} MB/s")
-    if not status.extracted:
-        _say(console, "extract: not done")
-    elif status.num_shards is None:
-        _say(
-            console, "candidates are extracted" + ("" if status.finished else "; dedupe: not done")
-        )
-    else:
-        num_done = status.num_shards - len(status.missing_shards)
-        rate = status.candidates_per_s
-        _say(
-            console,
-            f"shards: {num_done} of {status.num_shards} done"
-            + (f", {rate:,.1f} candidates/s a worker" if rate else ""),
-        )
-    if status.missing_shards:
-        shown = ", ".join(status.missing_shards[:NUM_MISSING])
-        more = ", ..." if len(status.missing_shards) > NUM_MISSING else ""
-        _say(console, f"missing: {shown}{more}")
-    for retry in status.retries:
-        reasons = ", ".join(f"{num:,} {reason}" for reason, num in retry.taken.items())
-        under_way = " (not finished)" if retry is status.unfinished_retry else ""
-        _say(console, f"retry {retry.number}: {reasons}{under_way}")
-    if status.finished:
-        _say(console, f"finished {status.manifest['finished']}")
-    else:
-        _say(console, "not finished: type the line that started it again to go on")
 
 
 def print_placeholders(report: PlaceholderReport) -> None:
@@ -173,7 +135,8 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, soft_wrap=True)
 
 
-def _print_warnings(console: Console, warnings: Sequence[str]) -> None:
+def print_warnings(console: Console, warnings: Sequence[str]) -> None:
+    """Print the first of extract's warnings, and how many more there are."""
     for line in warnings[:NUM_WARNINGS]:
         _say(console, f"incomplete input: {line}")
     if len(warnings) > NUM_WARNINGS:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webpairs.engine.link import Preprocess
+from webpairs.figures import FetchFigures
 from webpairs.progress import RunProgress
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ class CoordinatorLink:
         """End every `fetch` of this process with RunError."""
         if self._client is not None:
             self._client.close()
+
+    def fetch_figures(self) -> FetchFigures:
+        """Return what the run's fetcher has to do."""
+        return FetchFigures() if self._fetcher is None else self._fetcher.figures()
 
     def report(self, counts: Mapping[str, float]) -> None:
         """Pass counts on to the progress shown."""

@@ -57,6 +57,8 @@ class BuildOptions(FetchOptions):
     seed: int = 0
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
+    metrics_port: int | None = None
+    """Of 127.0.0.1, for Prometheus while the run works; 0 takes any that is free."""
 
     def __post_init__(self) -> None:
         check_one("--images", self.images, IMAGES)
@@ -80,6 +82,8 @@ class BuildOptions(FetchOptions):
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"--limit {self.limit} keeps nothing: use at least 1 candidate")
         check_range("--seed", self.seed, 0, 2**63 - 1, "")
+        if self.metrics_port is not None:
+            check_range("--metrics-port", self.metrics_port, 0, 65_535, "")
         self.resolved_recipe()
 
     def resolved_recipe(self) -> Recipe:
@@ -143,6 +147,7 @@ class RetryOptions(FetchOptions):
     reasons: tuple[str, ...] = RETRY_REASONS
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
+    metrics_port: int | None = None
 
     def build_options(self, built_with: Mapping[str, Any]) -> BuildOptions:
         """Lay these over the options of the build; raise ConfigError as `BuildOptions` does."""

@@ -28,6 +28,7 @@ from webpairs.cut import UNIQUE_SCHEMA, Feed, ShardPlan, open_parquet
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.files import write_whole
 from webpairs.funnel import Funnel, read_json
+from webpairs.lost_stats import check_stats
 from webpairs.manifest import finish, read_manifest
 from webpairs.options import BuildOptions, resolve_workers
 from webpairs.quantities import counted
@@ -105,6 +106,7 @@ def read_retryable(out: Path) -> dict[str, Any]:
             f"{out} was built with --images {images}, which gives the same answers again: only "
             "--images web can be retried"
         )
+    check_stats(out, manifest)
     return manifest
 
 

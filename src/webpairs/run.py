@@ -7,7 +7,6 @@ any kind of stop, goes on where the run was.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,6 +42,7 @@ from webpairs.files import remove_leftovers, write_json
 from webpairs.funnel import Funnel, read_funnel, read_json
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs, told_of_reads
+from webpairs.lost_stats import check_stats
 from webpairs.manifest import finish, new_manifest, start_or_resume
 from webpairs.options import (
     CRAWL_SHARD_SIZE,
@@ -64,6 +64,7 @@ from webpairs.retry import (
 )
 from webpairs.run_folder import checked_out, explained, locked
 from webpairs.run_model import model_facts, same_model, threshold_of
+from webpairs.run_state import at_work
 from webpairs.shard import GivenColumns, Keys, ShardFiles
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def build_dataset(
     given = given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
     threshold = threshold_of(recipe, options.threshold) if options.scores else None
     out = checked_out(options.out, options.inputs)
-    with explained(out), locked(out):
+    with explained(out), locked(out), at_work(out, "build", progress, options.metrics_port):
         model = load_model(recipe.model, progress=True) if options.scores else None
         manifest = start_or_resume(
             out,
@@ -154,8 +155,8 @@ def build_dataset(
             placeholders = run.count_texts()
             finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
         else:
+            check_stats(out, manifest)
             progress.say(f"{out} was finished before: nothing left to do")
-        shutil.rmtree(run.work, ignore_errors=True)
         return BuildResult(out, read_funnel(out), run.warnings(), placeholders)
 
 
@@ -175,7 +176,7 @@ def retry_dataset(
     out = Path(options.out)
     manifest = read_retryable(out)
     build = options.build_options(retry_options(manifest))
-    with explained(out), locked(out):
+    with explained(out), locked(out), at_work(out, "retry", progress, build.metrics_port):
         manifest = read_retryable(out)  # now that nobody else writes it
         remove_leftovers(out)
         run = _Run(out, progress, resolve_workers(build.workers), build.max_memory_bytes)
@@ -191,7 +192,6 @@ def retry_dataset(
             finish_retry(out, manifest, plan, run.checked_funnel())
         else:
             progress.say(f"{out} has no candidates that were dropped for these reasons")
-        shutil.rmtree(run.work, ignore_errors=True)
         return BuildResult(out, read_funnel(out), (), placeholders)
 
 
@@ -225,7 +225,7 @@ def extract_candidates(
     rules = _extract_rules(recipe, options)
     given_columns(inputs, rules.table_columns, min_text_chars=rules.min_text_chars)
     out = checked_out(options.out, options.inputs)
-    with explained(out), locked(out):
+    with explained(out), locked(out), at_work(out, "extract", progress):
         decisive: dict[str, Any] = {
             name: getattr(recipe, name)
             for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
@@ -236,7 +236,8 @@ def extract_candidates(
             remove_leftovers(out)
             run.extract(inputs, rules, archive=False, folder=out / "candidates")
             finish(out, manifest, read_funnel(out), datetime.now(UTC).isoformat())
-        shutil.rmtree(run.work, ignore_errors=True)
+        else:
+            check_stats(out, manifest)
         candidates = tuple(sorted((out / "candidates").glob("*.parquet")))
         return ExtractResult(out, read_funnel(out), candidates, run.warnings())
 
@@ -421,12 +422,13 @@ class _Run:
         todo = [position for position, mark in enumerate(marks) if not mark.exists()]
         total = sum(amounts)
         done = total - sum(amounts[position] for position in todo)
-        with self._progress.stage(StageTotal(stage, unit_name, total, done)):
+        link = link or CoordinatorLink(self._progress)
+        with self._progress.stage(StageTotal(stage, unit_name, total, done), link.fetch_figures):
             results = run_units(
                 function,
                 [units[position] for position in todo],
                 workers=self._workers,
-                link=link or CoordinatorLink(self._progress),
+                link=link,
                 in_flight=in_flight,
             )
             # Closed at once, so that workers end before an error is shown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ _MENDABLE: Final = frozenset(
     (errno.EACCES, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EPERM, errno.EROFS)
 )
 """What a machine may refuse in the middle of a run and its user can mend."""
+LOCK_S: Final = 0.5
+"""How long to try: `webpairs status` holds the lock for an instant to see whether it is free."""
 RUN_FOLDER: Final = frozenset(
     (
         *(".lock", "manifest.json", "candidates", "columns", "drops", "embeddings", "images"),
@@ -79,7 +82,7 @@ def explained(out: Path) -> Generator[None]:
 @contextmanager
 def locked(out: Path) -> Generator[None]:
     """Hold the run folder; the system lets go of it however the process ends."""
-    lock = FileLock(out / ".lock", timeout=0)
+    lock = FileLock(out / ".lock", timeout=LOCK_S, poll_interval=0.02)
     try:
         lock.acquire()
     except Timeout:
@@ -90,3 +93,20 @@ def locked(out: Path) -> Generator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(out: Path) -> bool:
+    """Say whether a process works on run folder `out`; the system knows, whatever it wrote."""
+    try:
+        lock = os.open(out / ".lock", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(lock)
+    return False

@@ -1,4 +1,4 @@
-"""Tell how far a run folder is, from its files alone; a run may be under way beside it."""
+"""How far a run folder is, from its files alone; a run may be under way beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any
 
 from webpairs.errors import ConfigError
 from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.lost_stats import lost_stats
 from webpairs.manifest import read_manifest
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry
+from webpairs.run_folder import is_locked
+from webpairs.run_state import RunState, read_state
 from webpairs.shard import Keys
 
 
@@ -31,6 +34,12 @@ class Status:
     """Of the shards that are done, per second of one worker."""
     warnings: tuple[str, ...]
     retries: tuple[RetryRecord, ...]
+    is_running: bool
+    """Whether a process works on it now."""
+    state: RunState | None
+    """What that process wrote last, or the last one before that was stopped."""
+    lost: tuple[Path, ...]
+    """Stats that a finished run had."""
 
     @property
     def verb(self) -> str:
@@ -47,6 +56,26 @@ class Status:
         """Return the retry that is under way or was stopped."""
         return unfinished_retry(self.manifest, self.retries)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the status for programs."""
+        retry = self.unfinished_retry
+        return {
+            "folder": str(self.out),
+            "verb": self.verb,
+            "finished": self.manifest["finished"] if self.finished else None,
+            "running": self.is_running,
+            "state": None if self.state is None else self.state.as_json(),
+            "funnel": self.funnel.as_json(),
+            "shards": self.num_shards,
+            "missing_shards": list(self.missing_shards),
+            "extract_mb_per_s": self.extract_mb_per_s,
+            "candidates_per_s_per_worker": self.candidates_per_s,
+            "warnings": list(self.warnings),
+            "retries": len(self.retries),
+            "unfinished_retry": None if retry is None else retry.number,
+            "lost_stats": [str(path) for path in self.lost],
+        }
+
 
 def read_status(out: Path) -> Status:
     """Read the status of run folder `out`; raise ConfigError if it is none."""
@@ -60,6 +89,12 @@ def read_status(out: Path) -> Status:
     dedupe = read_json(stats / "dedupe.json")
     shards = [read_json(path) for path in sorted(stats.glob("[0-9]*.json"))]
     retries = read_retries(out)
+    # The lock first: a run that ends meanwhile is seen with its last figures, not without.
+    is_running, state = is_locked(out), read_state(out)
+    if state is not None and not state.is_of_this_host:
+        is_running = is_running or state.is_alive
+    if is_running and state is not None and not state.is_alive:
+        state = None  # of an earlier process: the one at work has not written yet
     shard_seconds = sum(shard["seconds"]["total"] for shard in shards)
     return Status(
         out=out,
@@ -74,6 +109,9 @@ def read_status(out: Path) -> Status:
         candidates_per_s=_rate(sum(shard["candidates"] for shard in shards), shard_seconds),
         warnings=tuple(extract["warnings"]) if extract else (),
         retries=retries,
+        is_running=is_running,
+        state=state,
+        lost=lost_stats(out, manifest),
     )
 
 

@@ -301,3 +301,45 @@ def test_a_fault_of_ours_ends_the_request_and_says_so(site: Site) -> None:
         Drop.PROTOCOL,
         "a fault of webpairs: ZeroDivisionError: of nothing",
     )
+
+
+def test_the_figures_name_the_host_that_holds_up_the_rest(site: Site) -> None:
+    urls = [site.url(f"/{n}", "slow.example") for n in range(30)]
+    urls += [site.url(f"/{n}", f"h{n}.example") for n in range(3)]
+    with FetchService(rules(per_host_rate=20.0, per_host=2), RESOLVER) as service:
+        client = FetchClient(service.connect())
+        answers = client.fetch(urls, 60)
+        for _ in range(10):
+            next(answers)
+        figures = service.figures()
+        (slow,) = (one for one in figures.hosts if one.host == "slow.example")
+        assert figures.asked == len(urls)
+        assert 0 < slow.waiting <= 23
+        assert slow.share == 30 / 33
+        assert slow.rate <= 20
+        assert slow.seconds_left() >= slow.waiting / 20
+        list(answers)
+        assert service.figures().waiting == 0
+        assert service.figures().hosts == ()
+        client.close()
+
+
+def test_requests_that_are_tried_again_still_wait(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webpairs.obtain.web.FIRST_BACK_OFF_S", 0.5)
+    site.answers["/x"] = lambda num: (503, {}, b"") if num == 1 else (200, {}, IMAGE)  # type: ignore[assignment]
+    with FetchService(rules(retries=1), RESOLVER) as service:
+        client = FetchClient(service.connect())
+        answers = client.fetch([site.url("/x")], 60)
+        first = threading.Thread(target=lambda: next(answers))
+        first.start()
+        deadline = time.monotonic() + 30
+        while first.is_alive() and time.monotonic() < deadline:
+            if site.asked["/x"] == 1:
+                assert service.figures().waiting == 1 or site.asked["/x"] == 2
+            time.sleep(0.01)
+        first.join()
+        figures = service.figures()
+        assert (figures.asked, figures.waiting) == (1, 0)
+        client.close()

@@ -21,6 +21,7 @@ from webpairs.cli.options import (
     Inputs,
     Languages,
     MaxMemory,
+    MetricsPort,
     Out,
     PerHost,
     PerHostRate,
@@ -178,6 +179,7 @@ def build_verb(
     ] = 0,
     workers: Workers = None,
     max_memory: MaxMemory = "4GB",
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Build a CLIP-filtered dataset from crawl files or tables of URLs, or go on with one."""
     from webpairs.console import print_build_result
@@ -212,6 +214,7 @@ def build_verb(
         seed=seed,
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
+        metrics_port=metrics_port,
     )
     print_build_result(build_dataset(options, make_progress()))
 
@@ -249,6 +252,7 @@ def retry_verb(
     contact: Contact = None,
     workers: Workers = None,
     max_memory: MaxMemory = "4GB",
+    metrics_port: MetricsPort = None,
 ) -> None:
     """Try dropped candidates of a dataset again; what is had joins it in new shards."""
     from webpairs.console import print_build_result
@@ -267,6 +271,7 @@ def retry_verb(
         contact=contact,
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
+        metrics_port=metrics_port,
     )
     print_build_result(retry_dataset(options, make_progress()))
 
@@ -314,12 +319,20 @@ def extract_verb(
 )
 def status_verb(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Show a run folder's funnel, shards done and left, rates, and what is missing."""
-    from webpairs.console import print_status
+    """Show a run folder's funnel, what is done and left, and how long a run at work will take."""
     from webpairs.status import read_status
 
-    print_status(read_status(Path(folder)))
+    status = read_status(Path(folder))
+    if json:
+        from webpairs.console_load import as_json, hand_out
+
+        hand_out(as_json(status.as_json()))
+    else:
+        from webpairs.console_status import print_status
+
+        print_status(status)
 
 
 @verb(

@@ -176,6 +176,17 @@ MaxMemory = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        metavar="N",
+        help="Serve the run's figures to Prometheus on this port of 127.0.0.1 while it works; 0 "
+        "for any that is free.",
+        rich_help_panel=MACHINE,
+        show_default=False,
+    ),
+]
 SearchModel = Annotated[
     str | None,
     typer.Option(

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from webpairs.errors import RunError
+from webpairs.figures import FetchFigures
 from webpairs.obtain.dns import CachingResolver, Resolver
 from webpairs.obtain.web import Fetched, Fetcher, FetchRules, Outcome, Request
 
@@ -65,6 +66,10 @@ class FetchService:
         ours.setblocking(False)
         self._loop.call_soon_threadsafe(self._add_client, ours)
         return theirs
+
+    def figures(self) -> FetchFigures:
+        """Return what the fetcher has to do."""
+        return FetchFigures() if self._fetcher is None else self._fetcher.figures()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

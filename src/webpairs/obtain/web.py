@@ -10,11 +10,12 @@ every request has a deadline, so that a shard always ends.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -22,9 +23,11 @@ from typing import Any, Final
 import certifi
 
 from webpairs.errors import DataError, Drop
+from webpairs.figures import MAX_HOSTS, FetchFigures, HostFigures
 from webpairs.obtain.answer_body import BodyDecoder
 from webpairs.obtain.dns import CachingResolver, Resolver, known_addresses
 from webpairs.obtain.guard import Guard
+from webpairs.obtain.host_queue import HostQueue, Request
 from webpairs.obtain.permissions import answer_opt_out
 from webpairs.obtain.place import MAX_REDIRECTS, REDIRECTS, FetchError, Place, place_of, target_of
 from webpairs.obtain.rules import FetchRules
@@ -73,32 +76,6 @@ class Fetched:
 Outcome = Fetched | FetchError
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """Ask for one image; the rest is where the request stands."""
-
-    url: str
-    done: Callable[[Outcome], None]
-    deadline: float
-    """On the loop's clock; what was not begun by then ends as `timeout`."""
-    cancelled: bool = False
-    num_redirects: int = 0
-    num_tries: int = 0
-
-
-@dataclass(slots=True, eq=False)
-class _Host:
-    name: str
-    queue: deque[Request] = field(default_factory=deque[Request])
-    active: int = 0
-    next_time: float = 0.0
-    """On the loop's clock: not to be asked before."""
-    interval_s: float = 0.0
-    timer: asyncio.TimerHandle | None = None
-    is_ready: bool = False
-    """Waits for a free connection."""
-
-
 @dataclass(slots=True)
 class _Health:
     """How a site (scheme, host and port) fared last."""
@@ -141,14 +118,15 @@ class Fetcher:
             max_connections=2 * rules.connections,
             on_connect=on_connect,
         )
-        self._hosts: dict[str, _Host] = {}
-        self._ready: deque[_Host] = deque()
+        self._hosts: dict[str, HostQueue] = {}
+        self._ready: deque[HostQueue] = deque()
         self._health: dict[str, _Health] = {}
         self._decoder = BodyDecoder(rules.total_timeout_s)
         self._sites = Sites(self._get, self._decoder, rules.ignored_signals)
         self._tasks: set[asyncio.Task[None]] = set()
         self._num_active = 0
         self._num_unconsumed_bytes = 0
+        self._num_asked = 0
 
     async def close(self) -> None:
         """End what is under way, without calling its `done`."""
@@ -164,6 +142,7 @@ class Fetcher:
 
     def submit(self, request: Request) -> None:
         """Queue a request; its `done` is called once, later, on this loop."""
+        self._num_asked += 1
         self._enqueue(request, front=False)
 
     def consumed(self, num_bytes: int) -> None:
@@ -171,9 +150,21 @@ class Fetcher:
         self._num_unconsumed_bytes -= num_bytes
         self._start_ready()
 
+    def figures(self) -> FetchFigures:
+        """Return what waits, and for which hosts the longest; any thread may ask."""
+        now = self._loop.time()
+        # Other threads: the tuple is made in one step, while the loop adds and removes hosts.
+        waiting = [host for host in tuple(self._hosts.values()) if host.num_waiting]
+        hosts = (host.figures(now, self._num_asked) for host in waiting)
+        return FetchFigures(
+            self._num_asked,
+            sum(host.num_waiting for host in waiting),
+            tuple(heapq.nlargest(MAX_HOSTS, hosts, key=HostFigures.seconds_left)),
+        )
+
     # Queues
 
-    def _enqueue(self, request: Request, *, front: bool) -> None:
+    def _enqueue(self, request: Request, *, front: bool, again: bool = False) -> None:
         place = place_of(request.url)
         if isinstance(place, DataError):
             self._loop.call_soon(self._finish, request, _with_url(place, request.url))
@@ -187,21 +178,25 @@ class Fetcher:
         host = self._hosts.get(place.host)
         if host is None:
             rate = self._rules.per_host_rate
-            host = self._hosts[place.host] = _Host(
+            host = self._hosts[place.host] = HostQueue(
                 place.host, interval_s=1 / rate if rate > 0 else 0.0
             )
+        if not host.num_waiting:
+            host.busy_since = max(self._loop.time(), host.next_time)
+            host.num_ended = 0
+        host.num_asked += not again
         if front:
             host.queue.appendleft(request)
         else:
             host.queue.append(request)
         self._wake(host)
 
-    def _wake(self, host: _Host) -> None:
+    def _wake(self, host: HostQueue) -> None:
         """Let a host's next request start when it may."""
         self._line_up(host)
         self._start_ready()
 
-    def _line_up(self, host: _Host) -> None:
+    def _line_up(self, host: HostQueue) -> None:
         """Put a host among the ready ones: now, or at the host's next time."""
         if host.is_ready or not host.queue or host.active >= self._rules.per_host:
             return
@@ -213,7 +208,7 @@ class Fetcher:
         host.is_ready = True
         self._ready.append(host)
 
-    def _wake_late(self, host: _Host) -> None:
+    def _wake_late(self, host: HostQueue) -> None:
         host.timer = None
         self._wake(host)
 
@@ -230,10 +225,11 @@ class Fetcher:
                 self._start(host, host.queue.popleft())
             self._line_up(host)
 
-    def _start(self, host: _Host, request: Request) -> None:
+    def _start(self, host: HostQueue, request: Request) -> None:
         now = self._loop.time()
         if request.cancelled:
             return
+        host.num_ended += 1  # but for those that go on to `_run`
         if now > request.deadline:
             self._loop.call_soon(
                 self._finish,
@@ -249,6 +245,7 @@ class Fetcher:
                 self._loop.call_soon(self._finish, request, health.down)
                 return
             del self._health[place.origin]
+        host.num_ended -= 1
         host.next_time = max(now, host.next_time) + host.interval_s
         host.active += 1
         self._num_active += 1
@@ -256,7 +253,7 @@ class Fetcher:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _run(self, host: _Host, request: Request, place: Place) -> None:
+    async def _run(self, host: HostQueue, request: Request, place: Place) -> None:
         try:
             outcome = await self._attempt(host, place)
         except DataError as error:
@@ -269,6 +266,7 @@ class Fetcher:
             host.active -= 1
             self._num_active -= 1
         self._note(place, outcome)
+        host.num_ended += 1  # but for those that are tried again
         if isinstance(outcome, _Moved):
             request.num_redirects += 1
             if request.num_redirects > MAX_REDIRECTS:
@@ -289,13 +287,19 @@ class Fetcher:
                 # Who asks for a pause gets it, from all requests.
                 host.next_time = max(host.next_time, self._loop.time() + delay_s)
             request.num_tries += 1
-            self._loop.call_later(delay_s, lambda: self._enqueue(request, front=True))
+            host.num_ended -= 1
+            host.num_backing_off += 1
+            self._loop.call_later(delay_s, self._try_again, host, request)
         else:
             self._finish(request, outcome)
         self._wake(host)
         self._forget_idle(host)
 
-    def _forget_idle(self, host: _Host) -> None:
+    def _try_again(self, host: HostQueue, request: Request) -> None:
+        self._enqueue(request, front=True, again=True)
+        host.num_backing_off -= 1
+
+    def _forget_idle(self, host: HostQueue) -> None:
         """Let go of a host that nobody waits for and that has nothing to be remembered."""
         busy = host.queue or host.active or host.timer or host.is_ready
         if len(self._hosts) > MAX_SITES and not busy and self._loop.time() >= host.next_time:
@@ -338,7 +342,7 @@ class Fetcher:
 
     # One try
 
-    async def _attempt(self, host: _Host, place: Place) -> Outcome | _Moved:
+    async def _attempt(self, host: HostQueue, place: Place) -> Outcome | _Moved:
         site = await self._sites.permissions(place)
         if site.robots is not None:
             host.interval_s = max(host.interval_s, site.robots.crawl_delay_s or 0.0)
