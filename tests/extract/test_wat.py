@@ -23,6 +23,7 @@ from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.url import join_url
 from webpairs.extract.wat import PageImages, extract_wat, read_wat
+from webpairs.extract.wat_json import mended_json
 
 DATA = Path(__file__).parents[1] / "data"
 ALL = ExtractRules(("alt", "title", "caption"), ("src",), 1, ("any",))
@@ -426,3 +427,122 @@ def test_never_raises_on_any_bytes(
     read(tmp_path, noise)
     read(tmp_path, data[:at] + noise + data[at + gap :])
     read(tmp_path, gzip.compress(data)[:at] + noise)
+
+
+ENDS = {
+    "none": b"",
+    "one": b"\r\n",
+    "two": b"\r\n\r\n",
+    "three": b"\r\n\r\n\r\n",
+    "lf": b"\n",
+    "lf-twice": b"\n\n",
+    "many": b"\r\n" * 9,
+}
+
+
+@pytest.mark.parametrize("shift", [-70, -5, -2, -1, 0, 1, 2, 3, 4, 5, 12, 14, 40, 70, 300])
+@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_records_that_end_near_where_they_say(
+    tmp_path: Path, ends: str, shift: int, packed: bool
+) -> None:
+    body = SOUND[SOUND.index(b"\r\n\r\n") + 4 :].rstrip(b"\r\n")
+    stated = b"Content-Length: %d\r\n"
+    one = SOUND.replace(stated % len(body), stated % (len(body) + shift)).rstrip(b"\r\n")
+    one += ENDS[ends]
+    data = b"".join(gzip.compress(one) if packed else one for _ in range(4))
+    pages, stats = read(tmp_path, data)
+    assert [found.texts for found in pages] == [["a cat"]] * 4
+    assert (stats.records, stats.drops, stats.warnings) == (4, {}, [])
+
+
+def test_miscounted_records_across_blocks(tmp_path: Path) -> None:
+    body = SOUND[SOUND.index(b"\r\n\r\n") + 4 :].rstrip(b"\r\n")
+    stated = b"Content-Length: %d\r\n"
+    one = SOUND.replace(stated % len(body), stated % (len(body) + 2))[:-2]
+    pages, stats = read(tmp_path, one * 4000)  # five blocks
+    assert (len(pages), stats.records, stats.drops) == (4000, 4000, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "is_page"),
+    [("200", True), (200, True), (" 200 ", True), (None, True)]
+    + [(status, False) for status in ("404", 404, "301", "203", "500", "", "2000", "OK")],
+)
+def test_pages_were_answered_with_200(tmp_path: Path, status: Any, is_page: bool) -> None:
+    body = response("http://a.example/", [image("1.jpg", "a cat")])
+    message = body["Envelope"]["Payload-Metadata"]["HTTP-Response-Metadata"]["Response-Message"]
+    message["Status"] = status
+    if status is None:
+        del message["Status"]
+    pages, stats = read(tmp_path, record(body) + SOUND)
+    assert len(pages) == stats.pages == 1 + is_page
+    assert (stats.records, stats.drops) == (2, {})
+
+
+ODD_VALUES = [
+    rb'"a cat \ud83d"',
+    rb'"a \ude00cat"',
+    rb'"a cat \uD83D\u0020"',
+    rb'"a cat \ud83d\ud83d\ude00"',
+    rb'"a cat \\\ud83d"',
+    b'"a cat \xed\xa0\xbd"',
+    b'"a cat \xff"',
+    b'"a\tcat"',
+    b"1e999",
+    b"-1e99999",
+    b"123456789012345678901234567890",
+]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+@pytest.mark.parametrize("where", ["a link", "a text", "another image", "the title", "a header"])
+@pytest.mark.parametrize("old", [False, True])
+def test_one_odd_value_costs_itself_alone(
+    tmp_path: Path, value: bytes, where: str, old: bool
+) -> None:
+    mark = "MARK"
+    links = [
+        image("1.jpg", mark if where == "a text" else "first"),
+        {"path": "A@/href", "url": "/", "text": mark if where == "a link" else "home"},
+        image("2.jpg", None, title=mark if where == "another image" else "title"),
+        image("3.jpg", "last"),
+    ]
+    head = {"Title": mark if where == "the title" else "a page"}
+    headers = {"X-Odd": mark if where == "a header" else "even"}
+    body = response("http://a.example/", links, head, headers, old=old)
+    raw = json.dumps(body, separators=(",", ":")).encode().replace(b'"MARK"', value)
+    pages, stats = read(tmp_path, SOUND + record(raw) + SOUND)
+    assert stats.drops == {}
+    found = pages[1]
+    assert (found.urls[-1], found.texts[-1]) == ("3.jpg", "last")
+    if where != "a text":
+        assert found.texts == ["first", "last"]
+    elif value.startswith(b'"'):
+        assert found.texts[0].replace("\ufffd", "").split() in (
+            ["a", "cat"],
+            ["a", "cat", "\\"],
+            ["a", "cat", "\U0001f600"],
+        )
+        found.texts[0].encode()  # can be written
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.text()
+        | st.integers(-(1 << 63), (1 << 64) - 1)
+        | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ),
+    st.booleans(),
+)
+def test_mending_leaves_sound_json_as_it_is(value: Any, ascii_only: bool) -> None:
+    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert mended_json(raw) == raw
+
+
+@given(st.binary() | st.text(alphabet='"\\ud83e9012.-+{}[],: \n').map(str.encode))
+def test_mending_never_raises(data: bytes) -> None:
+    mended_json(data)

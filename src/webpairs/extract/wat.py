@@ -4,7 +4,8 @@ Speed comes from not touching what is not needed. ISA-L decompresses in blocks, 
 by Content-Length (`wat_records.py`). A page's record is nine tenths links: they are cut out, the
 images among them are cut out of those and parsed together by orjson (`_images_cut_out` says why
 that gives what parsing all links gives), and simdjson checks and reads the tenth that is left.
-A record of another layout, or about which anything is odd, is parsed whole.
+A record of another layout, or about which anything is odd, is parsed whole, and once more with its
+JSON mended (`wat_json.py`) when it is not JSON. Pages are what was answered with 200, as in a WARC.
 
 Layouts: ia-web-commons from 2014 (`Links` before `Head`, `path` not first) to 2024. Until August
 2019 it left character references in URLs as they stood (commoncrawl/ia-web-commons#14), so those
@@ -34,6 +35,7 @@ from webpairs.extract.optout import (
 )
 from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.text import unescape_once
+from webpairs.extract.wat_json import mended_json
 from webpairs.extract.wat_records import read_wat_records
 from webpairs.inputs import open_input
 
@@ -44,6 +46,7 @@ _IMAGE_PATH: Final = "IMG@/src"
 _RECORD: Final = "/Envelope/WARC-Header-Metadata"
 _ANSWER: Final = "/Envelope/Payload-Metadata/HTTP-Response-Metadata"
 _HTML: Final = f"{_ANSWER}/HTML-Metadata"
+_STATUS: Final = f"{_ANSWER}/Response-Message/Status"
 
 _IMAGE: Final = f'{{"path":"{_IMAGE_PATH}",'.encode()
 _HTML_THEN_HEAD: Final = b'"HTML-Metadata":{"Head":{'
@@ -55,8 +58,10 @@ _MAX_BRACES: Final = 64
 _NO_PAGE: Final = Page("", None, "", 0, 0)
 _BACKSLASH: Final = ord("\\")
 
-# No JSON (ValueError), or JSON of another shape than a WAT record's.
-_NOT_A_WAT_RECORD: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+_NOT_JSON: Final = (ValueError, RuntimeError)
+"""simdjson's errors; the second is that of integers beyond 64 bits."""
+_NOT_A_WAT_RECORD: Final = (*_NOT_JSON, KeyError, IndexError, TypeError, AttributeError)
+"""Not JSON, or JSON of another shape than a WAT record's."""
 
 
 @dataclass(slots=True)
@@ -126,7 +131,12 @@ def _read_record(
                 return _page_images(parser.parse(frame), frame, images, texts)
     with memoryview(data) as view:
         body = bytes(view[start:end])
-    return _page_images(parser.parse(body), body, None, texts)
+    try:
+        document: Any = parser.parse(body)
+    except _NOT_JSON:
+        body = mended_json(body)
+        document = parser.parse(body)
+    return _page_images(document, body, None, texts)
 
 
 def _cut_links_out(data: bytearray, start: int, end: int) -> tuple[bytes, bytes] | None:
@@ -210,6 +220,8 @@ def _page_images(
         html: Any = document.at_pointer(_HTML)
     except KeyError:
         return None
+    if not _is_answered(document):
+        return None
     if images is None:
         images = _images_parsed(html)
     urls, found_texts, text_sources, positions = _columns(images, texts)
@@ -232,6 +244,15 @@ def _page_images(
         opt_out=_opt_out(document.at_pointer(_ANSWER), head),
     )
     return PageImages(page, urls, found_texts, text_sources, positions)
+
+
+def _is_answered(document: Any) -> bool:
+    """Tell whether a page was answered with 200, as of a WARC's pages; without a status it was."""
+    try:
+        status: Any = document.at_pointer(_STATUS)
+    except _NOT_A_WAT_RECORD:  # not there, or what it is in is not an object
+        return True
+    return str(status).strip() == "200"
 
 
 def _columns(

@@ -1,14 +1,19 @@
 """Find the records of a WAT file that may hold an image, in memory that does not grow.
 
-Records lie in a buffer of decompressed bytes and are found by Content-Length. One that does not
-end where it says is counted as broken, and reading goes on at the next line that begins a record.
+Records lie in a buffer of decompressed bytes and are found by Content-Length. Writers count the
+closing line ends into it, leave them out, or miscount by a few bytes: then the next line that
+begins a record, at most MAX_SHIFT_BYTES away, ends this one. One that does not end near where it
+says is counted as broken, and reading goes on at the next line that begins a record.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO, Final
+
+import orjson
 
 from webpairs.errors import Drop
 from webpairs.extract.gunzip import GunzipReader
@@ -17,6 +22,9 @@ from webpairs.extract.page import ExtractStats
 MAX_RECORD_BYTES: Final = 32 << 20
 """A longer record is broken. Common Crawl cuts pages at 5 MiB; links take a few times that."""
 
+MAX_SHIFT_BYTES: Final = 1024
+"""How far from where its Content-Length says a record may end."""
+
 _BLOCK_BYTES: Final = 1 << 20
 _MAX_HEADER_BYTES: Final = 1 << 16
 
@@ -24,12 +32,13 @@ _LENGTH: Final = b"\r\nContent-Length: "
 _BEGINNING: Final = re.compile(rb"WARC/[0-9]\.[0-9]+\r?\n[A-Za-z]")
 """Begins a record, and cannot stand inside JSON, where a line end is escaped."""
 _MAX_BEGINNING_BYTES: Final = 16
+_BEGINNING_BEHIND_A_LINE: Final = b"\nWARC/"
 _LENGTH_OF_ANY_FORM: Final = re.compile(rb"\n[ \t]*content-length[ \t]*:[ \t]*([0-9]+)", re.I)
 _MAX_DIGITS: Final = 15
 
 _BRACE: Final = ord("}")
 
-# What `_locate` says instead of where a record's body starts.
+# What `_locate` and `_end_of` say instead of where a record's body starts or ends.
 _INCOMPLETE: Final = -1
 _BROKEN: Final = -2
 
@@ -91,21 +100,21 @@ def read_wat_records(
         while at < held and data[at] in b"\r\n":
             at += 1
         start, end = _locate(data, at, held)
-        if start > 0 and (end < held or (end == held and not buffer.more)):
-            if end == held or data[end] in b"\r\n":
-                stats.records += 1
-                if _may_be_of_a_page(data, at, start, end):
-                    yield data, start, end, buffer.passed + at
-                at = end
-                continue
-        elif buffer.more and start != _BROKEN and end - start <= MAX_RECORD_BYTES:
+        found = _end_of(data, start, end, held, more=buffer.more) if start > 0 else start
+        if found > 0:
+            stats.records += 1
+            if _may_be_of_a_page(data, at, start, found):
+                yield data, start, found, buffer.passed + at
+            at = found
+            continue
+        may_be_whole = found == _INCOMPLETE and end - start <= MAX_RECORD_BYTES
+        if may_be_whole and buffer.more:
             at = buffer.fill(at)
             held = buffer.held
             continue
-        elif at == held and not buffer.more:
+        if at == held and not buffer.more:
             break
-        else:
-            cut = start != _BROKEN and end - start <= MAX_RECORD_BYTES
+        cut = may_be_whole
         # What begins here does not end where it says.
         at += 1
         lost = True
@@ -119,6 +128,37 @@ def read_wat_records(
         stats.warnings.append(
             f"{name}: {reader.num_broken} damaged gzip members were passed over, fetch it again"
         )
+
+
+def _end_of(data: bytearray, start: int, end: int, held: int, *, more: bool) -> int:
+    """Return where a record ends: where it says, or near it where the next one begins.
+
+    `_INCOMPLETE` when that is not held, `_BROKEN` when it ends elsewhere.
+    """
+    if end < held or (end == held and not more):
+        ends_line = end == held or data[end] in b"\r\n"
+        near = max(start, end - MAX_SHIFT_BYTES)
+        if ends_line and data.find(_BEGINNING_BEHIND_A_LINE, near, end) < 0:
+            return end
+    behind = end + MAX_SHIFT_BYTES + _MAX_BEGINNING_BYTES
+    if more and held < behind:
+        return _INCOMPLETE
+    near = max(start, end - MAX_SHIFT_BYTES)
+    following = _BEGINNING.search(data, near, min(held, behind))
+    if following is not None:
+        true_end = following.start()
+        return true_end if true_end == end or _is_json(data, start, true_end) else _BROKEN
+    if not more and abs(held - end) <= MAX_SHIFT_BYTES and _is_json(data, start, held):
+        return held
+    return _INCOMPLETE if end > held else _BROKEN
+
+
+def _is_json(data: bytearray, start: int, end: int) -> bool:
+    """Tell a record that is miscounted from one that lost its end."""
+    with memoryview(data) as view, suppress(ValueError):
+        orjson.loads(view[start:end])
+        return True
+    return False
 
 
 def _may_be_of_a_page(data: bytearray, at: int, start: int, end: int) -> bool:
