@@ -23,7 +23,7 @@ from webpairs import colour, image
 from webpairs.container import MAX_PROFILE_BYTES, strip_metadata
 from webpairs.errors import ConfigError, DataError, Drop
 from webpairs.image import Decoded, ImageRules, decode, store
-from webpairs.recipes import RESIZE_MODES, load_recipe
+from webpairs.recipes import RESIZE_MODES, STORED_FORMATS, load_recipe
 from webpairs.sniff import FORMATS, IMAGES, sniff
 
 
@@ -660,6 +660,7 @@ def test_the_recipes_rules_are_accepted() -> None:
         resize=recipe.resize,
         jpeg_quality=recipe.jpeg_quality,
     )
+    assert ImageRules.of_recipe(recipe).image_format == "jpeg"
 
 
 @pytest.mark.parametrize(
@@ -674,12 +675,109 @@ def test_the_recipes_rules_are_accepted() -> None:
         {"resize": "stretch"},
         {"jpeg_quality": 0},
         {"jpeg_quality": 101},
+        {"min_side_px": -1},
+        {"max_aspect": 0.99},
+        {"max_aspect": float("nan")},
+        {"image_format": "jpg"},
+        {"png_compression": 10},
+        {"webp_quality": 0},
     ],
     ids=str,
 )
 def test_a_bad_rule_is_refused(change: dict) -> None:
     with pytest.raises(ConfigError, match="use"):
         rules(**change)
+
+
+# Which shapes are kept: img2dataset's min_image_size and max_aspect_ratio -------------------------
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("size", "change", "drop"),
+    [
+        ((40, 30), {"min_side_px": 30}, None),
+        ((40, 30), {"min_side_px": 31}, Drop.SIDE),
+        ((30, 40), {"min_side_px": 31}, Drop.SIDE),
+        ((60, 20), {"max_aspect": 3.0}, None),
+        ((61, 20), {"max_aspect": 3.0}, Drop.ASPECT),
+        ((20, 61), {"max_aspect": 3.0}, Drop.ASPECT),
+        ((20, 20), {"max_aspect": 1.0}, None),
+        ((21, 20), {"max_aspect": 1.0}, Drop.ASPECT),
+        ((61, 20), {"min_side_px": 21, "max_aspect": 3.0}, Drop.SIDE),
+    ],
+)
+def test_shapes_that_are_not_wanted_are_dropped_before_decoding(
+    size: tuple[int, int],
+    change: dict,
+    drop: Drop | None,
+    orientation: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = museum.save(Image.new("RGB", size, (9, 99, 199)), "JPEG", exif=exif)
+    for resize in RESIZE_MODES:
+        these = rules(resize=resize, **change)
+        if drop is None:
+            decode(data, these)
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr(image, "_render", lambda *_: pytest.fail("decoded"))
+            with pytest.raises(DataError) as caught:
+                decode(data, these)
+        assert caught.value.drop == drop
+        assert f"{max(size)}" in caught.value.detail
+
+
+# What is stored ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resize", [mode for mode in RESIZE_MODES if mode != "none"])
+@pytest.mark.parametrize("image_format", STORED_FORMATS)
+def test_each_format_is_stored_under_its_extension(image_format: str, resize: str) -> None:
+    received = museum.JPEG
+    these = rules(resize=resize, image_format=image_format)
+    decoded = decode(received, these)
+    stored = store(decoded, received, these)
+    assert stored.data == store(decoded, received, these).data
+    assert sniff(stored.data) == image_format
+    assert stored.extension == {"jpeg": "jpg"}.get(image_format, image_format)
+    # What is stored is what a build takes, and has no metadata.
+    again = decode(stored.data, rules())
+    assert again.rgb.size == (stored.width, stored.height)
+    assert strip_metadata(stored.data, image_format) == stored.data
+    shown = image._resize(decoded, these)
+    if image_format == "png":
+        assert again.rgb.tobytes() == shown.tobytes()
+    else:
+        assert np.abs(pixels(again.rgb).astype(int) - pixels(shown)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("image_format", "field", "small", "large"),
+    [
+        ("jpeg", "jpeg_quality", 10, 95),
+        ("webp", "webp_quality", 10, 95),
+        ("png", "png_compression", 9, 0),
+    ],
+)
+def test_the_quality_of_each_format(image_format: str, field: str, small: int, large: int) -> None:
+    def num_bytes(quality: int) -> int:
+        these = rules(image_format=image_format, **{field: quality})
+        decoded = decode(museum.JPEG, these)
+        return len(store(decoded, museum.JPEG, these).data)
+
+    assert num_bytes(small) < num_bytes(large)
+
+
+def test_a_webp_that_would_be_too_long_is_a_drop() -> None:
+    ribbon = museum.save(Image.new("RGB", (10, 4_000)), "PNG")
+    these = {"resize": "keep-ratio", "size_px": 64}
+    assert store(decode(ribbon, rules(**these)), ribbon, rules(**these)).height == 25_600
+    with pytest.raises(DataError) as caught:
+        decode(ribbon, rules(**these, image_format="webp"))
+    assert caught.value.drop == Drop.ASPECT
 
 
 def test_names_of_formats_are_images_or_not() -> None:
@@ -759,6 +857,8 @@ def test_whatever_the_shape_the_copy_has_the_size_it_says(
         assert copy.size == (size_px, size_px)
     elif resize == "keep-ratio":
         assert min(copy.size) == size_px
+    elif resize == "keep-ratio-largest":
+        assert max(copy.size) == size_px
     else:
         assert (stored.data, copy.size) == (received, (width, height))
 

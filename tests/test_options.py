@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +87,10 @@ def test_extract_checks_what_it_shares(changes: dict[str, Any]) -> None:
         {"threshold": 1.0},
         {"image_size": 16},
         {"image_size": MAX_IMAGE_SIZE_PX},
+        {"image_format": "png", "image_quality": 0},
+        {"image_format": "png", "image_quality": 9},
+        {"image_format": "webp", "image_quality": 100},
+        {"min_bytes": 0, "min_side": 0, "max_aspect": 1.0},
         {"shard_size": 1},
         {"shard_size": MAX_SHARD_SIZE},
         {"limit": 1},
@@ -111,6 +116,16 @@ def test_options_lie_over_the_recipe() -> None:
     assert changed.image_sources == plain.image_sources
 
 
+@pytest.mark.parametrize(
+    ("image_format", "field"),
+    [("jpeg", "jpeg_quality"), ("png", "png_compression"), ("webp", "webp_quality")],
+)
+def test_the_quality_is_that_of_the_format(image_format: str, field: str) -> None:
+    plain = build_options(image_format=image_format).resolved_recipe()
+    changed = build_options(image_format=image_format, image_quality=7).resolved_recipe()
+    assert changed == replace(plain, **{field: 7})
+
+
 def test_what_belongs_to_the_machine_is_no_other_dataset() -> None:
     one = build_options(workers=1, max_memory_bytes=10**9, inputs=("x",), out="elsewhere")
     assert one.dataset_options() == build_options().dataset_options()
@@ -123,6 +138,12 @@ def test_what_belongs_to_the_machine_is_no_other_dataset() -> None:
         {"threshold": 0.5},
         {"image_size": 64},
         {"resize": "none"},
+        {"resize": "keep-ratio-largest"},
+        {"image_format": "png"},
+        {"image_quality": 90},
+        {"min_bytes": 1},
+        {"min_side": 200},
+        {"max_aspect": 3.0},
         {"languages": ("any",)},
         {"texts": ("title",)},
         {"image_sources": ("srcset",)},

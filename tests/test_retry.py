@@ -397,6 +397,8 @@ def test_a_folder_without_manifest_is_refused(tmp_path: Path) -> None:
         {"model": "ViT-B-32/openai", "threshold": 0.28, "image_size": 384, "resize": "none"},
         {"languages": ("en", "de"), "texts": ("alt", "title"), "image_sources": ("src", "srcset")},
         {"keep_opted_out": True, "shard_size": 7, "limit": 3, "seed": 9},
+        {"image_format": "png", "image_quality": 3, "resize": "keep-ratio-largest"},
+        {"min_bytes": 9, "min_side": 32, "max_aspect": 2.5},
     ],
 )
 def test_the_options_come_back_from_the_manifest(changes: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 from webpairs.colour import convert_to_srgb
 from webpairs.container import Container, read_container, strip_metadata
 from webpairs.errors import ConfigError, DataError, Drop
-from webpairs.recipes import RESIZE_MODES
+from webpairs.recipes import RESIZE_MODES, STORED_FORMATS, Recipe
 from webpairs.sniff import FORMATS, IMAGES, sniff
 
 __all__ = ["Decoded", "ImageRules", "Stored", "decode", "sniff", "store"]
@@ -25,6 +25,8 @@ __all__ = ["Decoded", "ImageRules", "Stored", "decode", "sniff", "store"]
 MAX_SIDE_PX: Final = 65_500
 """libjpeg's JPEG_MAX_DIMENSION (jmorecfg.h), for every format: of a PNG that is a line of pixels,
 Pillow has no memory for 2^31 bits, and the resampler's weights take some 40 bytes a pixel."""
+_MAX_STORED_SIDE_PX: Final = {"jpeg": MAX_SIDE_PX, "png": MAX_SIDE_PX, "webp": 16_383}
+"""libwebp's WEBP_MAX_DIMENSION (encode.h)."""
 
 # The plugins are called directly: `Image.open` would look for a second picture in a JPEG and warn
 # of large images by a process-wide setting, where the cap is the recipe's and checked before.
@@ -64,6 +66,11 @@ class ImageRules:
     size_px: int
     resize: str
     jpeg_quality: int
+    min_side_px: int = 0
+    max_aspect: float | None = None
+    image_format: str = "jpeg"
+    png_compression: int = 6
+    webp_quality: int = 95
     scaled_decode: bool = False
     """Decode JPEGs no larger than the stored copy needs: for builds in which no model looks."""
 
@@ -80,6 +87,36 @@ class ImageRules:
             raise ConfigError(f"resize mode {self.resize!r}: use one of {', '.join(RESIZE_MODES)}")
         if not 1 <= self.jpeg_quality <= 100:
             raise ConfigError(f"JPEG quality {self.jpeg_quality}: use 1 to 100")
+        if self.min_side_px < 0:
+            raise ConfigError(f"least side {self.min_side_px} px: use 0 or more")
+        if self.max_aspect is not None and not self.max_aspect >= 1:
+            raise ConfigError(f"aspect ratio {self.max_aspect:g}: use 1 or more")
+        if self.image_format not in STORED_FORMATS:
+            raise ConfigError(
+                f"stored format {self.image_format!r}: use one of {', '.join(STORED_FORMATS)}"
+            )
+        if not 0 <= self.png_compression <= 9:
+            raise ConfigError(f"PNG compression {self.png_compression}: use 0 to 9")
+        if not 1 <= self.webp_quality <= 100:
+            raise ConfigError(f"WebP quality {self.webp_quality}: use 1 to 100")
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, *, scaled_decode: bool = False) -> ImageRules:
+        """Return the rules of a recipe."""
+        return cls(
+            min_bytes=recipe.min_image_bytes,
+            max_pixels=recipe.max_pixels,
+            formats=recipe.formats,
+            size_px=recipe.image_size_px,
+            resize=recipe.resize,
+            jpeg_quality=recipe.jpeg_quality,
+            min_side_px=recipe.min_side_px,
+            max_aspect=recipe.max_aspect,
+            image_format=recipe.image_format,
+            png_compression=recipe.png_compression,
+            webp_quality=recipe.webp_quality,
+            scaled_decode=scaled_decode,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +147,9 @@ def decode(data: bytes, rules: ImageRules) -> Decoded:
 
     Of an animation, the picture that readers without animation show: the first frame of a WebP, the
     default image of a PNG. Raise DataError, and nothing else whatever the bytes, with TOO_SMALL,
-    NOT_AN_IMAGE, FORMAT, PIXELS, ASPECT (the stored copy would be too long), TRUNCATED or
-    UNDECODABLE. MemoryError passes: it is the machine's trouble and not the image's.
+    NOT_AN_IMAGE, FORMAT, PIXELS, SIDE (shorter than `rules.min_side_px`), ASPECT (more than
+    `rules.max_aspect`, or the stored copy would be too long), TRUNCATED or UNDECODABLE. MemoryError
+    passes: it is the machine's trouble and not the image's.
     """
     if len(data) < rules.min_bytes:
         raise DataError(Drop.TOO_SMALL, f"{len(data)} bytes, at least {rules.min_bytes}")
@@ -130,6 +168,7 @@ def decode(data: bytes, rules: ImageRules) -> Decoded:
     if max(sides) > MAX_SIDE_PX:
         raise DataError(Drop.PIXELS, f"{sides[0]}x{sides[1]}, at most {MAX_SIDE_PX} a side")
     width, height = reversed(sides) if container.orientation >= 5 else sides
+    _check_shape(width, height, rules)
     _check_stored_size(width, height, rules)
     try:
         rgb, box = _render(container, rules)
@@ -219,7 +258,7 @@ def _to_8_bits(level: int | tuple[int, ...], bit_depth: int) -> int | tuple[int,
 
 
 def store(decoded: Decoded, received: bytes, rules: ImageRules) -> Stored:
-    """Make the copy for the dataset: a JPEG of the size that the rules say, without metadata.
+    """Make the copy for the dataset, of the size and in the format of the rules, without metadata.
 
     With `resize` "none", the received picture under its own extension: what was coded stays byte
     for byte, metadata goes (docs/images.md says what and why).
@@ -233,9 +272,15 @@ def store(decoded: Decoded, received: bytes, rules: ImageRules) -> Stored:
         )
     copy = _resize(decoded, rules)
     out = io.BytesIO()
-    # 4:2:0 and unoptimised Huffman tables are what OpenCV writes, and so img2dataset.
-    copy.save(out, "JPEG", quality=rules.jpeg_quality, subsampling="4:2:0", optimize=False)
-    return Stored(data=out.getvalue(), extension="jpg", width=copy.width, height=copy.height)
+    if rules.image_format == "jpeg":
+        # 4:2:0 and unoptimised Huffman tables are what OpenCV writes, and so img2dataset.
+        copy.save(out, "JPEG", quality=rules.jpeg_quality, subsampling="4:2:0", optimize=False)
+    elif rules.image_format == "png":
+        copy.save(out, "PNG", compress_level=rules.png_compression)
+    else:
+        copy.save(out, "WEBP", quality=rules.webp_quality, method=4)
+    extension = _EXTENSIONS[rules.image_format]
+    return Stored(data=out.getvalue(), extension=extension, width=copy.width, height=copy.height)
 
 
 def _scaled(side: int, numerator: int, denominator: int) -> int:
@@ -251,11 +296,23 @@ def _scaled_size(width: int, height: int, rules: ImageRules) -> tuple[int, int]:
     return _scaled(width, rules.size_px, fitted), _scaled(height, rules.size_px, fitted)
 
 
+def _check_shape(width: int, height: int, rules: ImageRules) -> None:
+    least, most = min(width, height), max(width, height)
+    if least < rules.min_side_px:
+        raise DataError(Drop.SIDE, f"{width}x{height}, at least {rules.min_side_px} px a side")
+    if rules.max_aspect is not None and most > rules.max_aspect * least:
+        raise DataError(
+            Drop.ASPECT,
+            f"{width}x{height} is {most / least:.4g} to 1, at most {rules.max_aspect:g}",
+        )
+
+
 def _check_stored_size(width: int, height: int, rules: ImageRules) -> None:
     if rules.resize == "none":
         return
     copy = _scaled_size(width, height, rules)
-    if max(copy) > MAX_SIDE_PX or copy[0] * copy[1] > max(rules.max_pixels, rules.size_px**2):
+    most = _MAX_STORED_SIDE_PX[rules.image_format]
+    if max(copy) > most or copy[0] * copy[1] > max(rules.max_pixels, rules.size_px**2):
         raise DataError(Drop.ASPECT, f"{width}x{height} would be stored as {copy[0]}x{copy[1]}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ from webpairs.files import write_json
 from webpairs.funnel import Funnel, read_json
 from webpairs.inputs import Input
 from webpairs.quantities import counted
+from webpairs.recipes import Recipe
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -34,6 +35,12 @@ _LIBRARIES: Final = (
     "resiliparse",
 )
 """Libraries whose version may change a dataset's bytes."""
+_EARLIER: Final = {
+    f"recipe.{field.name}": field.default
+    for field in fields(Recipe)
+    if field.default is not MISSING
+}
+"""Options that datasets of earlier versions do not name, and what they were built with."""
 _RECIPE_OPTIONS: Final = frozenset({"texts", "image_sources", "languages", "resize", "model"})
 """Fields of the recipe that have an option of the same name."""
 _NAMES: Final = {
@@ -120,7 +127,11 @@ def _decisive(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str,
     options = old.get("options") or {}
     # JSON has lists where the options have tuples.
     pairs += [
-        (name, _plain(options.get(name)), _plain(new["options"].get(name)))
+        (
+            name,
+            _plain(options.get(name, _EARLIER.get(name))),
+            _plain(new["options"].get(name, _EARLIER.get(name))),
+        )
         for name in sorted({*options, *new["options"]})
     ]
     there, here = old.get("model") or {}, new["model"] or {}

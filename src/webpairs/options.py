@@ -14,7 +14,14 @@ from webpairs.fetch_options import FetchOptions, check_range
 from webpairs.obtain.permissions import check_signals
 from webpairs.obtain.rules import FetchRules
 from webpairs.quantities import counted, size_of
-from webpairs.recipes import IMAGE_SOURCES, RESIZE_MODES, TEXTS, Recipe, load_recipe
+from webpairs.recipes import (
+    IMAGE_SOURCES,
+    RESIZE_MODES,
+    STORED_FORMATS,
+    TEXTS,
+    Recipe,
+    load_recipe,
+)
 
 IMAGES: Final = ("web", "archive")
 NO_MODEL: Final = "none"
@@ -28,6 +35,15 @@ TABLE_SHARD_SIZE: Final = 10_000
 MAX_SHARD_SIZE: Final = 1_000_000
 MIN_MEMORY_BYTES: Final = 500_000_000
 MAX_IMAGE_SIZE_PX: Final = 4_096
+MAX_SIDE_PX: Final = 65_500
+"""As `image.MAX_SIDE_PX`: longer ones are dropped anyhow."""
+QUALITIES: Final = {"jpeg": (1, 100), "png": (0, 9), "webp": (1, 100)}
+"""Of PNG zlib's level, as in img2dataset's encode_quality: it changes bytes and no pixel."""
+_QUALITY_FIELDS: Final = {
+    "jpeg": "jpeg_quality",
+    "png": "png_compression",
+    "webp": "webp_quality",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +58,15 @@ class BuildOptions(FetchOptions):
     images: str = "web"
     model: str | None = None
     threshold: float | None = None
-    recipe: str | None = None
+    recipe: str | Recipe | None = None
+    """A name, or the recipe itself."""
     image_size: int | None = None
     resize: str | None = None
+    image_format: str | None = None
+    image_quality: int | None = None
+    min_bytes: int | None = None
+    min_side: int | None = None
+    max_aspect: float | None = None
     languages: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     image_sources: tuple[str, ...] | None = None
@@ -77,6 +99,17 @@ class BuildOptions(FetchOptions):
             check_one("--resize", self.resize, RESIZE_MODES)
         if self.image_size is not None:
             check_range("--image-size", self.image_size, 16, MAX_IMAGE_SIZE_PX, "pixels")
+        if self.image_format is not None:
+            check_one("--image-format", self.image_format, STORED_FORMATS)
+        if self.min_bytes is not None:
+            check_range("--min-bytes", self.min_bytes, 0, 2**31 - 1, "bytes")
+        if self.min_side is not None:
+            check_range("--min-side", self.min_side, 0, MAX_SIDE_PX, "pixels")
+        if self.max_aspect is not None and not 1 <= self.max_aspect <= MAX_SIDE_PX:
+            raise ConfigError(
+                f"--max-aspect {self.max_aspect:g} is out of range: use 1 (squares alone) or more, "
+                "such as 3"
+            )
         if self.shard_size is not None:
             check_range("--shard-size", self.shard_size, 1, MAX_SHARD_SIZE, "candidates")
         if self.limit is not None and self.limit < 1:
@@ -84,21 +117,44 @@ class BuildOptions(FetchOptions):
         check_range("--seed", self.seed, 0, 2**63 - 1, "")
         if self.metrics_port is not None:
             check_range("--metrics-port", self.metrics_port, 0, 65_535, "")
-        self.resolved_recipe()
+        self._check_stored(self.resolved_recipe())
 
     def resolved_recipe(self) -> Recipe:
         """Return the recipe with this build's options laid over it."""
         default = DOWNLOAD_RECIPE if self.model == NO_MODEL else DEFAULT_RECIPE
-        recipe = load_recipe(self.recipe or default)
+        named = self.recipe or default
+        recipe = load_recipe(named) if isinstance(named, str) else named
+        image_format = self.image_format or recipe.image_format
         changes: dict[str, Any] = {
             "model": self.model,
             "image_size_px": self.image_size,
             "resize": self.resize,
+            "image_format": self.image_format,
+            _QUALITY_FIELDS[image_format]: self.image_quality,
+            "min_image_bytes": self.min_bytes,
+            "min_side_px": self.min_side,
+            "max_aspect": self.max_aspect,
             "languages": self.languages,
             "texts": self.texts,
             "image_sources": self.image_sources,
         }
         return replace(recipe, **{name: v for name, v in changes.items() if v is not None})
+
+    def _check_stored(self, recipe: Recipe) -> None:
+        """Raise ConfigError for a quality that the format does not have, or that nothing uses."""
+        for option, value in (
+            ("--image-format", self.image_format),
+            ("--image-quality", self.image_quality),
+        ):
+            if value is not None and recipe.resize == "none":
+                raise ConfigError(
+                    f"{option} {value} is for pictures that are encoded, and --resize none stores "
+                    "what was received: leave one of them out"
+                )
+        if self.image_quality is not None:
+            least, most = QUALITIES[recipe.image_format]
+            unit = f"for {recipe.image_format}"
+            check_range("--image-quality", self.image_quality, least, most, unit)
 
     @property
     def scores(self) -> bool:

@@ -32,6 +32,7 @@ from webpairs.lost_stats import check_stats
 from webpairs.manifest import finish, read_manifest
 from webpairs.options import BuildOptions, resolve_workers
 from webpairs.quantities import counted
+from webpairs.recipes import Recipe
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry, write_retry
 from webpairs.schema import CANDIDATES, UID
 from webpairs.shard import ROW_GROUP_ROWS, Keys, ShardFiles
@@ -42,8 +43,8 @@ RETRYABLE: Final = tuple(
 )
 """Reasons that another answer from the web may undo, and whose rows keep their candidate."""
 
-_IN_RECIPE: Final = {"recipe": "name", "image_size": "image_size_px"}
-"""Options that have another name than the field of the recipe that they are laid over."""
+_RULES: Final = tuple(field.name for field in fields(Recipe))
+_OPTIONS: Final = tuple(field.name for field in fields(BuildOptions))
 _SHARD: Final = pa.field("shard", pa.int32())
 _REASON: Final = pa.field("reason", pa.string())
 # What came of the image (final_url, http_status) belongs to the attempt and is not carried over.
@@ -117,13 +118,14 @@ def retry_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
     the caller.
     """
     stored: Mapping[str, Any] = manifest["options"]
-    options: dict[str, Any] = {"inputs": [one["path"] for one in manifest["inputs"]]}
-    for field in fields(BuildOptions):
-        for name in (field.name, f"recipe.{_IN_RECIPE.get(field.name, field.name)}"):
-            if name in stored:
-                options[field.name] = stored[name]
     # JSON has lists where the options have tuples.
-    return {n: tuple(value) if isinstance(value, list) else value for n, value in options.items()}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()
+    }
+    rules = {name: plain[f"recipe.{name}"] for name in _RULES if f"recipe.{name}" in plain}
+    options = {name: plain[name] for name in _OPTIONS if name in plain}
+    inputs = tuple(one["path"] for one in manifest["inputs"])
+    return {**options, "inputs": inputs, "recipe": Recipe(**rules)}
 
 
 def plan_retry(

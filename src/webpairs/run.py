@@ -347,15 +347,7 @@ class _Run:
     ) -> None:
         """Build every shard that is not committed yet; `archive` as in `BuildUnit`."""
         recipe = options.resolved_recipe()
-        image_rules = ImageRules(
-            min_bytes=recipe.min_image_bytes,
-            max_pixels=recipe.max_pixels,
-            formats=recipe.formats,
-            size_px=recipe.image_size_px,
-            resize=recipe.resize,
-            jpeg_quality=recipe.jpeg_quality,
-            scaled_decode=model is None,
-        )
+        image_rules = ImageRules.of_recipe(recipe, scaled_decode=model is None)
         units = [
             BuildUnit(
                 number=shard.number,

@@ -113,8 +113,61 @@ def build_verb(
         typer.Option(
             "--resize",
             metavar="MODE",
-            help="border, keep-ratio, center-crop or none (the received picture).  "
-            "(default: the recipe's, border)",
+            help="border, keep-ratio (shorter side), keep-ratio-largest (longer side), center-crop "
+            "or none (the received picture). (default: the recipe's, border)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    image_format: Annotated[
+        str | None,
+        typer.Option(
+            "--image-format",
+            metavar="jpeg|png|webp",
+            help="What stored images are encoded as. (default: the recipe's, jpeg)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    image_quality: Annotated[
+        int | None,
+        typer.Option(
+            "--image-quality",
+            metavar="N",
+            help="Of jpeg and webp the quality, 1 to 100; of png the compression, 0 to 9. "
+            "(default: the recipe's: 95, of png 6)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    min_bytes: Annotated[
+        int | None,
+        typer.Option(
+            "--min-bytes",
+            metavar="N",
+            help="Least bytes of an image as received. (default: the recipe's, 5000)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    min_side: Annotated[
+        int | None,
+        typer.Option(
+            "--min-side",
+            metavar="PX",
+            help="Least width and height of an image as received, pixels. (default: the "
+            "recipe's, 0)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
+    max_aspect: Annotated[
+        float | None,
+        typer.Option(
+            "--max-aspect",
+            metavar="X",
+            help="Largest ratio of an image's longer side to its shorter, such as 3. (default: "
+            "the recipe's, any)",
             rich_help_panel=IMAGES,
             show_default=False,
         ),
@@ -195,6 +248,11 @@ def build_verb(
         recipe=recipe,
         image_size=image_size,
         resize=resize,
+        image_format=image_format,
+        image_quality=image_quality,
+        min_bytes=min_bytes,
+        min_side=min_side,
+        max_aspect=max_aspect,
         languages=split_list(languages),
         texts=split_list(texts),
         image_sources=split_list(image_sources),

@@ -37,10 +37,11 @@ UNKNOWN: Final = "not known"
 COUNTED: Final = ("nsfw", "license", "language", "license_id", "opt_out")
 """The columns that are counted, where they are there."""
 _STORED: Final = {
-    "border": "a JPEG of quality {quality}, scaled so that its longer side has {px} pixels, on a "
-    "white square of {px}x{px}",
-    "keep-ratio": "a JPEG of quality {quality}, scaled so that its shorter side has {px} pixels",
-    "center-crop": "a JPEG of quality {quality}: the middle square, scaled to {px}x{px}",
+    "border": "a {kind}, scaled so that its longer side has {px} pixels, on a white square of "
+    "{px}x{px}",
+    "keep-ratio": "a {kind}, scaled so that its shorter side has {px} pixels",
+    "keep-ratio-largest": "a {kind}, scaled so that its longer side has {px} pixels",
+    "center-crop": "a {kind}: the middle square, scaled to {px}x{px}",
     "none": "as it was received (JPEG, PNG or WebP), without its metadata",
 }
 """What the modes of --resize store."""
@@ -196,11 +197,25 @@ def _what(facts: CardFacts) -> Iterator[str]:
         yield "**The run is not finished: more samples are to come.**"
 
 
+def _stored_kind(options: Mapping[str, Any]) -> str:
+    """Name what a resized picture is stored as; datasets of earlier versions have JPEGs."""
+    kind = options.get("recipe.image_format", "jpeg")
+    if kind == "png":
+        return "PNG"
+    name, quality = ("WebP", "webp") if kind == "webp" else ("JPEG", "jpeg")
+    return f"{name} of quality {options[f'recipe.{quality}_quality']}"
+
+
 def _rules(status: Status) -> Iterator[str]:
     options, model = status.manifest["options"], status.manifest["model"]
     stored = _STORED[options["recipe.resize"]].format(
-        quality=options["recipe.jpeg_quality"], px=options["recipe.image_size_px"]
+        kind=_stored_kind(options), px=options["recipe.image_size_px"]
     )
+    shape = ""
+    if least := options.get("recipe.min_side_px"):
+        shape += f", sides of {least:,} pixels or more"
+    if (most := options.get("recipe.max_aspect")) is not None:
+        shape += f", sides of at most {most:g} to 1"
     where = (
         "fetched from the web"
         if options["images"] == "web"
@@ -213,7 +228,7 @@ def _rules(status: Status) -> Iterator[str]:
         ("languages", _list(options["recipe.languages"])),
         ("image URLs", _list(options["recipe.image_sources"])),
         ("images", f"{where}; {_list(options['recipe.formats'])} of "
-         f"{options['recipe.min_image_bytes']:,} bytes or more"),
+         f"{options['recipe.min_image_bytes']:,} bytes or more{shape}"),
         ("stored as", stored),
     ]  # fmt: skip
     if model is None:

@@ -10,7 +10,8 @@ from webpairs.errors import ConfigError
 
 IMAGE_SOURCES: Final = ("src", "srcset", "picture", "data-src")
 TEXTS: Final = ("alt", "title", "caption")
-RESIZE_MODES: Final = ("border", "keep-ratio", "center-crop", "none")
+RESIZE_MODES: Final = ("border", "keep-ratio", "keep-ratio-largest", "center-crop", "none")
+STORED_FORMATS: Final = ("jpeg", "png", "webp")
 ANY_LANGUAGE: Final = "any"
 NAMES: Final = ("laion400m", "download")
 
@@ -32,6 +33,15 @@ class Recipe:
     resize: str
     jpeg_quality: int
     model: str
+    min_side_px: int = 0
+    """Least width and height of an image, as img2dataset's min_image_size."""
+    max_aspect: float | None = None
+    """Largest ratio of the longer side to the shorter, as img2dataset's max_aspect_ratio."""
+    image_format: str = "jpeg"
+    """What a resized picture is stored as: one of `STORED_FORMATS`."""
+    png_compression: int = 6
+    """Level of zlib, 0 to 9: the pixels are the same."""
+    webp_quality: int = 95
 
 
 def load_recipe(name: str) -> Recipe:
