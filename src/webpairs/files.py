@@ -1,8 +1,15 @@
-"""Write files that are there whole or not at all."""
+"""Write files that are there whole or not at all; open only what is a regular file.
+
+A path in a dataset's folder, or in a request, may name a pipe, a socket or a device: opening one
+can wait for ever, and reading one need not end. `open_regular` is the one way to open such paths.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +20,60 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _TEMPORARY: Final = ".tmp-"
+MAX_JSON_BYTES: Final = 256 << 20
+"""A file of settings or counts; `stats/retry-*.json` of a million shards has about 80 MB."""
+_KINDS: Final = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_regular(path: Path | str) -> io.BufferedReader:
+    """Open a regular file, or a link to one, for reading bytes.
+
+    Raises OSError for what is not there or cannot be opened, and for all that is not a regular
+    file; never waits for whoever may write to a pipe.
+    """
+    return io.BufferedReader(io.FileIO(regular_descriptor(path)))
+
+
+def regular_descriptor(path: Path | str) -> int:
+    """Return a descriptor of a regular file, open for reading; raises as `open_regular` does."""
+    # Looked at before it is opened: opening a device may do something, such as rewind a tape.
+    require_regular(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode, path)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def require_regular(path: Path | str) -> None:
+    """Raise OSError unless `path` is a regular file or a link to one."""
+    _require_regular(os.stat(path).st_mode, path)
+
+
+def read_regular(path: Path | str, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """Return the bytes of a regular file; OSError where it has more than `max_bytes`."""
+    with open_regular(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        size = os.stat(path).st_size
+        reason = f"{size:,} bytes are too many, {max_bytes:,} are read at most"
+        raise OSError(errno.EFBIG, reason, str(path))
+    return data
+
+
+def _require_regular(mode: int, path: Path | str) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_one, name in _KINDS if is_one(mode)), "something else")
+        raise OSError(errno.EINVAL, f"{kind} instead of a regular file", str(path))
 
 
 def temporary_name(path: Path) -> Path:

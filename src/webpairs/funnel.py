@@ -12,6 +12,7 @@ from rich.table import Table
 
 from webpairs.errors import Drop
 from webpairs.quantities import counted
+from webpairs.files import read_regular
 from webpairs.retry_record import read_retries
 
 
@@ -119,7 +120,7 @@ def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
 def read_json(path: Path) -> Any:
     """Return the JSON in `path`, or None if there is no such file."""
     try:
-        return orjson.loads(path.read_bytes())
+        return orjson.loads(read_regular(path))
     except FileNotFoundError:
         return None
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
 
 from webpairs.errors import ConfigError
+from webpairs.files import regular_descriptor
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -98,7 +99,7 @@ def find_inputs(arguments: Sequence[str]) -> list[Input]:
 def open_input(path: str) -> BinaryIO:
     """Open a local path or an fsspec URL for reading bytes, buffered."""
     if not _is_url(path):
-        return io.BufferedReader(_Told(path), _BLOCK_BYTES)
+        return io.BufferedReader(_Told(regular_descriptor(path)), _BLOCK_BYTES)
     system, inner = _file_system(path)
     return cast(BinaryIO, system.open(inner, "rb", block_size=4 * _BLOCK_BYTES))
 
@@ -138,6 +139,7 @@ def _find_local(argument: str) -> list[str]:
             os.path.join(folder, name)
             for folder, _, names in os.walk(argument, followlinks=True)
             for name in names
+            if os.path.isfile(os.path.join(folder, name))
         )
         if not paths:
             raise ConfigError(f"{argument}: no crawl file or table in this folder: {_FIX}")

@@ -217,7 +217,7 @@ def test_only_images_are_images_wherever_they_stand(tmp_path: Path) -> None:
     ]
     assert [s["similarity"] for s in samples] == [-1.0, 0.5]
     assert [s["url"] for s in samples] == ["", ""]
-    assert ds.problems.counts() == {}
+    assert ds.problems.counts() == {"no_image": 1}
 
 
 def test_images_without_a_row_are_counted(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from damage import (
 from planted_faults import DEEP, FAULTS, Plant
 
 from webpairs.coordinator import CoordinatorLink
+from webpairs.files import open_regular
 from webpairs.load.findings import Findings
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.verify import Verification, verify_dataset
@@ -122,12 +123,10 @@ def test_repeated_ids_are_counted_though_few_are_looked_up(
 
 
 def test_a_file_that_the_disk_does_not_give(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_file = Path.open
-
-    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
-        if self == run / TAR:
+    def refuse(path: Path) -> Any:
+        if path == run / TAR:
             raise OSError(errno.EIO, "Input/output error")
-        return open_file(self, *arguments, **options)
+        return open_regular(path)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("webpairs.load.verify_shard.open_regular", refuse)
     assert found(verify(run)) == {("file_broken", TAR)}

@@ -13,6 +13,7 @@ from webpairs.clip.pretrained import Pretrained
 from webpairs.clip.tokenizer import Tokenizer, read_tokenizer
 from webpairs.clip.weights import Weights, shard_files
 from webpairs.errors import ConfigError
+from webpairs.files import read_regular
 
 WEIGHT_FILES: Final = (
     "open_clip_model.safetensors",
@@ -26,6 +27,10 @@ OPEN_CLIP_CONFIG: Final = "open_clip_config.json"
 TRANSFORMERS_CONFIG: Final = "config.json"
 CONFIG_FILES: Final = (OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, "preprocessor_config.json")
 TOKENIZER_FILES: Final = ("vocab.json", "merges.txt", "tokenizer.json")
+_WRONG: Final = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+)
+"""What values of another form than a configuration's may raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,13 @@ def open_checkpoint(
         raise ConfigError(_no_weights(place))
     folder = place if place.is_dir() else place.parent
     weights = Weights(files)
-    read = _architecture(folder, weights, known)
+    try:
+        read = _architecture(folder, weights, known)
+    except _WRONG as error:
+        raise ConfigError(
+            f"configuration and weights in {folder} do not describe a CLIP "
+            f"({type(error).__name__}: {error}): fetch both again, from one place"
+        ) from error
     tokenizer_folder = tokenizer_folder or folder
     if not has_tokenizer(tokenizer_folder):
         raise ConfigError(
@@ -123,7 +134,7 @@ def _architecture(folder: Path, weights: Weights, known: Pretrained | None) -> A
 def _read_json(path: Path, required: str | None) -> dict[str, Any]:
     """Read a file of settings; one that is not required may be missing."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(read_regular(path))
     except FileNotFoundError:
         if required is None:
             return {}
@@ -131,8 +142,11 @@ def _read_json(path: Path, required: str | None) -> dict[str, Any]:
             f"no {path.name} beside the weights: put {required} into {path.parent} "
             "(it says, among others, whether the model has GELU or QuickGELU)"
         ) from None
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not JSON ({error}): fetch it again") from error
+    if not isinstance(settings, dict):
+        raise ConfigError(f"{path} is not a JSON object: fetch it again")
+    return settings
 
 
 def _no_weights(place: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from webpairs.errors import ConfigError
+from webpairs.files import read_regular
 
 START: Final = "<|startoftext|>"
 END: Final = "<|endoftext|>"
@@ -26,6 +27,10 @@ _WORDS: Final = (
     r"<\|startoftext\|>|<\|endoftext\|>|'[sſ]|'t|'re|'ve|'m|'ll|'d"
     r"|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 )
+_WRONG: Final = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError),
+)
+"""What files of another form than a tokenizer's may raise."""
 
 
 class Tokenizer:
@@ -44,15 +49,17 @@ class Tokenizer:
                 )
         self.context_length = context_length
         self.start_id, self.end_id = vocab[START], vocab[END]
-        self._tokenizer: Any = Tokenizer(
-            models.BPE(
+        try:
+            model = models.BPE(
                 vocab=dict(vocab),
                 merges=list(merges),
                 continuing_subword_prefix="",
                 end_of_word_suffix="</w>",
                 unk_token=END,
             )
-        )
+        except Exception as error:  # the library raises this class itself
+            raise ValueError(str(error)) from error
+        self._tokenizer: Any = Tokenizer(model)
         self._split: Any = pre_tokenizers.Split(Regex(_WORDS), behavior="removed", invert=True)
         self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [self._split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
@@ -100,11 +107,11 @@ def read_tokenizer(folder: Path, context_length: int, vocab_size: int) -> Tokeni
     whole_file = folder / "tokenizer.json"
     try:
         if vocab_file.exists() and merges_file.exists():
-            vocab = json.loads(vocab_file.read_text(encoding="utf-8"))
-            lines = merges_file.read_text(encoding="utf-8").split("\n")
+            vocab = json.loads(read_regular(vocab_file))
+            lines = read_regular(merges_file).decode().split("\n")
             merges = [_pair(line) for line in lines if line and not line.startswith("#version")]
         elif whole_file.exists():
-            model = json.loads(whole_file.read_text(encoding="utf-8"))["model"]
+            model = json.loads(read_regular(whole_file))["model"]
             vocab, merges = model["vocab"], [_pair(merge) for merge in model["merges"]]
         else:
             raise ConfigError(
@@ -117,8 +124,16 @@ def read_tokenizer(folder: Path, context_length: int, vocab_size: int) -> Tokeni
                 "use the one that came with the weights"
             )
         return Tokenizer(vocab, merges, context_length)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"the tokenizer in {folder} is not CLIP's BPE: {error}") from error
+    except _WRONG as error:
+        raise ConfigError(
+            f"the tokenizer in {folder} is not CLIP's BPE ({_first_line(error)}): fetch its files "
+            "again"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:200]}"
 
 
 def _pair(merge: str | Sequence[str]) -> tuple[str, str]:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from webpairs.errors import ConfigError
+from webpairs.files import open_regular, read_regular, require_regular
 
 Array = npt.NDArray[np.float32]
 
@@ -62,11 +63,12 @@ class Weights:
         self._file_of: dict[str, Any] = {}
         for path in self.files:
             try:
+                require_regular(path)
                 file = safe_open(path, framework="numpy")
                 for name in file.keys():  # noqa: SIM118 - not a dict
                     self._file_of[name] = file
                     self._shape_of[name] = tuple(file.get_slice(name).get_shape())
-            except (SafetensorError, OSError) as error:
+            except (SafetensorError, OSError, ValueError, OverflowError) as error:
                 raise ConfigError(
                     f"{path} is not a readable safetensors file ({error}): fetch it again"
                 ) from error
@@ -88,8 +90,15 @@ class Weights:
         """Return one tensor as float32, in memory of its own."""
         if name not in self._sources:
             raise ConfigError(f"{self.files[0]} has no tensor {name}: it is not a whole CLIP")
-        parts = [_read(self._file_of[source], source) for source in self._sources[name]]
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        from safetensors import SafetensorError
+
+        try:
+            parts = [_read(self._file_of[source], source) for source in self._sources[name]]
+            whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"the tensor {name} of {self.files[0]} cannot be read ({error}): fetch it again"
+            ) from error
         return np.ascontiguousarray(whole.T) if self._is_turned(name) else whole
 
     def _is_turned(self, name: str) -> bool:
@@ -105,8 +114,14 @@ class Weights:
 
 def shard_files(index: Path) -> list[Path]:
     """Return the files that a `*.safetensors.index.json` names, all in its folder."""
-    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    files = [index.parent / Path(name).name for name in sorted(names)]
+    try:
+        names = set(json.loads(read_regular(index))["weight_map"].values())
+        files = [index.parent / Path(name).name for name in sorted(names)]
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{index} does not list the files of a checkpoint ({type(error).__name__}: {error}): "
+            "fetch it again"
+        ) from error
     for path in files:
         if not path.exists():
             raise ConfigError(f"{index} names {path.name}, which is not beside it")
@@ -152,5 +167,5 @@ def _read(file: Any, name: str) -> Array:
 
 
 def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,14 +21,15 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
+from webpairs.files import read_regular
 from webpairs.load.features import one_array, strings
 from webpairs.load.mapped import MappedFile
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import EmptyShard, Rows, Shard, Source, natural
 from webpairs.load.tar import IMAGE_EXTENSIONS, Members, TarImages, list_members
+from webpairs.parquet_file import UNREADABLE, read_schema
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -36,7 +37,6 @@ KEYS_ARE_UNIQUE: Final = b"webpairs.keys"
 """Key of a parquet file's metadata: its keys are unique in the dataset and begin with no shard's
 name. What webpairs packs anew has it."""
 _SUCCESS: Final = "success"
-_UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
 
 
 class Img2datasetFolder(Source):
@@ -86,7 +86,7 @@ class Img2datasetFolder(Source):
                 continue
             try:
                 keys = self._some_keys(name)
-            except _UNREADABLE:
+            except UNREADABLE:
                 continue
             if keys:
                 return not all(key.startswith(name) for key in keys)
@@ -96,7 +96,10 @@ class Img2datasetFolder(Source):
         """Return how many images the stats of a shard say were obtained; else, count them."""
         name = self.names[place]
         if name not in self._tables:
-            members = list_members(MappedFile(self.folder / f"{name}.tar"))
+            try:
+                members = list_members(MappedFile(self.folder / f"{name}.tar"))
+            except OSError:
+                return 0
             return sum(members.image(key) is not None for key in members.by_key)
         if self._tars and name not in self._tars:
             return 0
@@ -124,7 +127,7 @@ class Img2datasetFolder(Source):
                 shard: Shard = TarShard(rows, tar, name, prefix, problems)
             else:
                 shard = ParquetShard(ParquetRows(table), name, prefix, problems)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return EmptyShard(name, ("key",))
         if (num := self._successes(name)) not in (None, shard.num_rows):
@@ -144,8 +147,8 @@ class Img2datasetFolder(Source):
             if name not in self._tables:
                 continue
             try:
-                schema = pq.read_schema(self.folder / f"{name}.parquet")
-            except _UNREADABLE:
+                schema = read_schema(self.folder / f"{name}.parquet")
+            except UNREADABLE:
                 continue
             return KEYS_ARE_UNIQUE in (schema.metadata or {})
         return False
@@ -153,7 +156,7 @@ class Img2datasetFolder(Source):
     def _successes(self, name: str) -> int | None:
         """Return how many images a shard's stats say were obtained; None without stats."""
         try:
-            return int(orjson.loads((self.folder / f"{name}_stats.json").read_bytes())["successes"])
+            return int(orjson.loads(read_regular(self.folder / f"{name}_stats.json"))["successes"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -302,6 +305,11 @@ class JsonShard(Shard):
         members = list_members(mapped)
         keys = [key for key in members.by_key if members.image(key) is not None]
         self.num_rows = len(keys)
+        if members.broken is not None:
+            problems.of_shard(Problem.TAR_BROKEN, name, members.broken)
+        without = (key for key in members.by_key if members.image(key) is None)
+        for number, key in enumerate(without, len(keys)):
+            problems.of_row(Problem.NO_IMAGE, name, number, prefix + key, members.why(key))
         rows = [_json_row(mapped, members, key) for key in keys]
         names = dict.fromkeys(name for row in rows for name in row if name != "key")
         self._table = pa.table(
@@ -362,6 +370,15 @@ def _any_array(values: list[Any]) -> pa.Array:
     """Return values of JSON as a column; as text where their types do not go together."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        texts = [one if one is None or isinstance(one, str) else str(one) for one in values]
-        return pa.array(texts, pa.string())
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return pa.array([_as_text(one) for one in values], pa.string())
+
+
+def _as_text(value: Any) -> str | None:
+    """Return a value of JSON as text; None for null, and for what is nested too deep to show."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return str(value)
+    except RecursionError:
+        return None

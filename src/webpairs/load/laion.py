@@ -19,7 +19,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from webpairs.load.embeddings import EmbeddingPair, open_pair, width
 from webpairs.load.features import one_array, raw_needed, strings, table_of
@@ -34,6 +33,7 @@ from webpairs.load.source import (
     natural,
     take,
 )
+from webpairs.parquet_file import UNREADABLE, read_footer, read_schema
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -44,7 +44,6 @@ LARGE_BYTES: Final = 256_000_000
 """A larger file of metadata is read by its row groups, each of them a shard."""
 _FILE_DIGITS: Final = 5
 _ROW_DIGITS: Final = 8
-_UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
 
 
 class LaionMetadata(Source):
@@ -91,8 +90,8 @@ class LaionMetadata(Source):
         """Return what the file's footer says."""
         path, group = self._parts[place]
         try:
-            footer = pq.read_metadata(path)
-        except _UNREADABLE:
+            footer = read_footer(path)
+        except UNREADABLE:
             return 0
         return footer.num_rows if group is None else footer.row_group(group).num_rows
 
@@ -101,7 +100,7 @@ class LaionMetadata(Source):
         path, group = self._parts[place]
         try:
             table = ParquetRows(path, group)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, self.names[place], str(error))
             return EmptyShard(self.names[place], ("key",))
         return LaionShard(table, place, self.names[place], problems)
@@ -167,7 +166,7 @@ class EmbeddingFolders(Source):
             return empty
         try:
             table = ParquetRows(self._tables[name])
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return empty
         shape = table.num_rows, self.embedding_size
@@ -298,16 +297,16 @@ def _first_names(paths: Iterable[Path]) -> list[str]:
     """Return the columns of the first file that can be read."""
     for path in paths:
         try:
-            return pq.read_schema(path).names
-        except _UNREADABLE:
+            return read_schema(path).names
+        except UNREADABLE:
             continue
     return []
 
 
 def _groups(path: Path) -> list[int | None]:
     try:
-        return list(range(pq.read_metadata(path).num_row_groups))
-    except _UNREADABLE:
+        return list(range(read_footer(path).num_row_groups))
+    except UNREADABLE:
         return [None]
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from pathlib import Path
-from typing import Any
+from tokenize import TokenError
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from webpairs.files import open_regular
+
+_PARSING: Final = (ValueError, TypeError, SyntaxError, TokenError)
+_LIMITS: Final = (MemoryError, RecursionError, OverflowError)
+_NUMBERS: Final = "fiu"
+"""Kinds of numpy types that are numbers: floating point, signed and unsigned integers."""
 
 
 class MappedFile:
@@ -17,7 +26,7 @@ class MappedFile:
         """Raise OSError when it cannot be opened; None is an empty file."""
         self.data: mmap.mmap | bytes = b""
         if path is not None:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 if file.seek(0, 2):  # an empty file cannot be mapped
                     self.data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
@@ -36,22 +45,37 @@ class MappedArray:
 
     def __init__(self, path: Path) -> None:
         """Raise OSError or ValueError when it is not a file of numbers in rows."""
-        with path.open("rb") as file:
-            npy = np.lib.format
-            old = npy.read_magic(file) == (1, 0)
-            read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
-            shape, by_column, dtype = read(file)
+        with open_regular(path) as file:
+            shape, self._by_column, dtype = _read_header(file, path)
             self._start = file.tell()
-        if by_column or len(shape) != 2 or dtype.hasobject:
-            raise ValueError(f"{path} holds no rows of numbers")
+        if len(shape) != 2 or min(shape) < 0 or dtype.kind not in _NUMBERS:
+            raise ValueError(
+                f"{path} does not hold rows of numbers, but {dtype} in the shape {shape}"
+            )
         self._file = MappedFile(path)
-        count = shape[0] * shape[1]
-        if len(self._file.data) < self._start + count * dtype.itemsize:
-            raise ValueError(f"{path} was cut")
+        count = math.prod(shape)
+        there, asked = len(self._file.data), self._start + count * dtype.itemsize
+        if there < asked:
+            raise ValueError(f"{path} was cut: it has {there:,} bytes, by its header {asked:,}")
         flat: npt.NDArray[Any] = np.frombuffer(self._file.data, dtype, count, self._start)
-        self.rows = flat.reshape(shape)
+        self.rows: npt.NDArray[Any] = flat.reshape(shape, order="F" if self._by_column else "C")
 
     def release(self, first: int, last: int) -> None:
-        """Let go of the rows from `first` to `last`."""
+        """Let go of the rows from `first` to `last`; of all, where they are stored by column."""
+        if self._by_column:
+            self._file.release(self._start, len(self._file.data))
+            return
         width = self.rows.shape[1] * self.rows.itemsize
         self._file.release(self._start + first * width, self._start + (last + 1) * width)
+
+
+def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of a `.npy` file; ValueError where its header is not one."""
+    npy = np.lib.format
+    try:
+        old = npy.read_magic(file) == (1, 0)
+        read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
+        return read(file)
+    # The header is Python's text of a dict: its parser has limits of its own.
+    except (*_PARSING, *_LIMITS) as error:
+        raise ValueError(f"{path} is not a .npy file: {type(error).__name__}: {error}") from error

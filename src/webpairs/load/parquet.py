@@ -10,6 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webpairs.parquet_file import open_parquet
+
 
 class ParquetRows:
     """Hold the footer of a parquet file, and read from it the rows of `group`, None: all.
@@ -20,7 +22,7 @@ class ParquetRows:
     def __init__(self, path: Path, group: int | None = None) -> None:
         self.path = path
         self.group = group
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             self.footer = file.metadata
             self.schema = file.schema_arrow
         self.num_rows: int = (
@@ -56,4 +58,4 @@ class ParquetRows:
             return file.read_row_groups(list(groups), list(names), use_threads=False)
 
     def _open(self) -> pq.ParquetFile:
-        return pq.ParquetFile(self.path, metadata=self.footer, memory_map=True, pre_buffer=False)
+        return open_parquet(self.path, metadata=self.footer, memory_map=True, pre_buffer=False)

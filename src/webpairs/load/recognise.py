@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from webpairs.errors import ConfigError
 from webpairs.load.img2dataset import Img2datasetFolder, image_column
 from webpairs.load.laion import EmbeddingFolders, LaionMetadata, is_laion_metadata
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Source
+from webpairs.parquet_file import UNREADABLE, read_schema
 
 _ACCEPTED: Final = (
     "  a run folder of webpairs: manifest.json and stats/",
@@ -60,8 +60,8 @@ def _first_schema(folder: Path) -> pa.Schema | None:
     """Return the columns of the first parquet file that can be read."""
     for path in sorted(folder.glob("*.parquet")):
         try:
-            return pq.read_schema(path)
-        except (OSError, pa.ArrowException):
+            return read_schema(path)
+        except UNREADABLE:
             continue
     return None
 

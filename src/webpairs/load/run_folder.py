@@ -9,7 +9,6 @@ from typing import Final
 
 import orjson
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from webpairs.load.embeddings import EmbeddingPair, open_pair, width
 from webpairs.load.parquet import ParquetRows
@@ -23,6 +22,7 @@ from webpairs.load.source import (
     align,
 )
 from webpairs.load.tar import TarImages
+from webpairs.parquet_file import UNREADABLE, read_footer, read_schema
 from webpairs.schema import METADATA
 from webpairs.shard import ShardFiles
 
@@ -60,8 +60,8 @@ class RunFolder(Source):
         """Return the columns of the first shard's metadata, then those of its column files."""
         for name in self.names:
             try:
-                own = pq.read_schema(ShardFiles.of(self.folder, name).metadata).names
-            except (OSError, pa.ArrowException):
+                own = read_schema(ShardFiles.of(self.folder, name).metadata).names
+            except UNREADABLE:
                 continue
             return tuple(dict.fromkeys((*own, *self._added_names)))
         return tuple(column.name for column in METADATA)
@@ -72,8 +72,8 @@ class RunFolder(Source):
         if (declared := self._declared(name)) is not None:
             return declared
         try:
-            return pq.read_metadata(ShardFiles.of(self.folder, name).metadata).num_rows
-        except (OSError, pa.ArrowException):
+            return read_footer(ShardFiles.of(self.folder, name).metadata).num_rows
+        except UNREADABLE:
             return 0
 
     def open(self, place: int, problems: Problems) -> Shard:
@@ -85,7 +85,7 @@ class RunFolder(Source):
             return EmptyShard(name, self.column_names)  # nothing of it was kept
         try:
             shard = RunShard(files, name, self._added(name), self.embedding_size, problems)
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return EmptyShard(name, self.column_names)
         if declared is not None and declared != shard.num_rows:
@@ -111,7 +111,7 @@ class RunFolder(Source):
         names: list[str] = []
         for folder in self.column_files:
             for path in sorted((self.folder / COLUMNS / folder).glob("*.parquet"))[:1]:
-                names += [name for name in pq.read_schema(path).names if name != "key"]
+                names += [name for name in read_schema(path).names if name != "key"]
         return names
 
     def _added(self, name: str) -> dict[str, Path]:
@@ -120,7 +120,7 @@ class RunFolder(Source):
         for folder in self.column_files:
             path = self.folder / COLUMNS / folder / f"{name}.parquet"
             if path.exists():
-                columns = (column for column in pq.read_schema(path).names if column != "key")
+                columns = (column for column in read_schema(path).names if column != "key")
                 added |= dict.fromkeys(columns, path)
         return added
 

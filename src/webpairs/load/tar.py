@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from webpairs.files import read_regular
 from webpairs.load.mapped import MappedFile
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import Rows
@@ -35,6 +38,20 @@ _HEADER: Final = Struct("100s 24x 11s 21x c 100x 5s 83x B")
 """Name, digits of the size, type, magic, and whether the name has a prefix."""
 _ZEROS: Final = bytes(BLOCK)
 _REGULAR: Final = b"0\0"
+_OTHER_FILES: Final = (
+    (b"\x1f\x8b", "compressed with gzip: unpack it with gunzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd: unpack it with zstd -d"),
+    (b"bzh", "compressed with bzip2: unpack it with bunzip2"),
+    (b"\xfd7zxz", "compressed with xz: unpack it with unxz"),
+    (b"pk\x03\x04", "a ZIP archive: unpack it, and pack its files as a tar"),
+    (b"<!doctype", "an HTML page, perhaps an error page instead of the download: fetch it again"),
+    (b"<html", "an HTML page, perhaps an error page instead of the download: fetch it again"),
+    (b"<?xml", "an XML page, perhaps an error page instead of the download: fetch it again"),
+    (b"version https://git-lfs", "a pointer of Git LFS: fetch the file with git lfs pull"),
+)
+"""First bytes, in lower case, of what is often found under the name of a tar."""
+_MOST_DIGITS: Final = 19
+"""Of a size: 2^63 has so many."""
 _SIZE_PLACES: Final = np.arange(_OCTAL_SIZE.start, _OCTAL_SIZE.stop)
 _OCTAL: Final = 8 ** np.arange(len(_SIZE_PLACES) - 1, -1, -1, dtype=np.int64)
 
@@ -119,11 +136,13 @@ class TarImages:
     def _read_index(self, path: Path) -> npt.NDArray[np.int64] | None:
         """Return where samples start and the last one ends, None when that cannot be so."""
         try:
-            starts = np.fromfile(path, "<u8").astype(np.int64)
-        except OSError:
+            numbers = np.frombuffer(read_regular(path, 8 * (len(self._keys) + 1)), "<u8")
+        except (OSError, ValueError):
             return None
-        if len(starts) != len(self._keys) + 1 or starts[0] < 0 or starts[-1] > len(self._tar.data):
+        # Compared before they are made signed: numbers above 2^63 would wrap.
+        if len(numbers) != len(self._keys) + 1 or (numbers > len(self._tar.data)).any():
             return None
+        starts = numbers.astype(np.int64)
         return starts if bool((np.diff(starts) >= 2 * BLOCK).all()) else None
 
     def _by_index(self, starts: npt.NDArray[np.int64], rows: Rows) -> list[bytes | None] | None:
@@ -196,6 +215,10 @@ class Members:
         members = self.by_key.get(key, {})
         return next((one for name, one in members.items() if name in IMAGE_EXTENSIONS), None)
 
+    def why(self, key: str) -> str:
+        """Return why a sample has no image, where its members tell; else nothing."""
+        return _why_no_image(self.by_key.get(key, {}))
+
 
 def list_members(tar: MappedFile) -> Members:
     """Return the members of each sample, wherever they stand; of one that is twice, the first."""
@@ -223,6 +246,8 @@ def walk(tar: MappedFile) -> Walked:
         try:
             plain = magic == b"ustar" and not prefixed and not special.pending
             size = int(digits, 8) if plain else None
+            if size is not None and size < 0:
+                return Walked(members, _no_header(data, position))
         except ValueError:
             size = None
         if size is not None and kind == b"x":
@@ -238,7 +263,7 @@ def walk(tar: MappedFile) -> Walked:
                 return Walked(members, None)
             size = special.size(block)
             if size is None:
-                return Walked(members, f"no header at byte {position}")
+                return Walked(members, _no_header(data, position))
             name = special.name(block, data[start : start + size] if kind in b"Lx" else b"")
         end = start + size
         if end > total:
@@ -279,8 +304,7 @@ class _Special:
         if kind == ord("x"):  # pax
             fields = _pax(content)
             self._name = fields.get(b"path", self._name)
-            if fields.get(b"size", b"").isdigit():
-                self._size = int(fields[b"size"])
+            self._size = _decimal(fields.get(b"size", b"")) or self._size
             self.pending = self._name is not None or self._size is not None
             return None
         name = self._name
@@ -291,6 +315,17 @@ class _Special:
         self._name = self._size = None
         self.pending = False
         return name if kind in _REGULAR else None
+
+
+def _why_no_image(extensions: Iterable[str]) -> str:
+    """Return what is wrong with a sample whose image is named with a dot before its extension."""
+    for extension in extensions:
+        if "." in extension and extension.rpartition(".")[2] in IMAGE_EXTENSIONS:
+            return (
+                f"it has a member .{extension}: readers of WebDataset take all that follows the "
+                "first dot of a name as its extension, so name samples without dots"
+            )
+    return ""
 
 
 def split(name: bytes) -> tuple[bytes, bytes]:
@@ -311,9 +346,24 @@ def _number(field: bytes) -> int | None:
         return int.from_bytes(field[1:])
     text = field.split(b"\0", 1)[0].strip()
     try:
-        return int(text, 8) if text else 0
+        return max(int(text, 8), 0) if text else 0
     except ValueError:
         return None
+
+
+def _decimal(digits: bytes) -> int | None:
+    """Return a number of a pax header; None for what is not one, or cannot be a size."""
+    return int(digits) if digits.isdigit() and len(digits) <= _MOST_DIGITS else None
+
+
+def _no_header(data: mmap.mmap | bytes, position: int) -> str:
+    """Describe what stands where a header should: at the start of a file, what the file is."""
+    if position == 0:
+        head = bytes(data[:BLOCK])
+        for magic, what in _OTHER_FILES:
+            if head.lstrip().lower().startswith(magic):
+                return f"it is {what}"
+    return f"no header at byte {position}"
 
 
 def _checksum_agrees(block: bytes) -> bool:
@@ -324,12 +374,13 @@ def _pax(data: bytes) -> dict[bytes, bytes]:
     """Return the fields of a pax header: lines of `LENGTH NAME=VALUE`."""
     fields: dict[bytes, bytes] = {}
     while data:
-        length, _, rest = data.partition(b" ")
-        if not length.isdigit() or int(length) <= len(length) + 1:
+        digits, _, rest = data.partition(b" ")
+        length = _decimal(digits)
+        if length is None or length <= len(digits) + 1:
             break
-        name, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        name, _, value = rest[: length - len(digits) - 2].partition(b"=")
         fields[name] = value
-        data = data[int(length) :]
+        data = data[length:]
     return fields
 
 

@@ -14,9 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from webpairs.coordinator import CoordinatorLink
 from webpairs.engine.local import run_units
 from webpairs.errors import ConfigError
@@ -36,6 +33,7 @@ from webpairs.load.verify_source import (
     verify_places,
 )
 from webpairs.options import resolve_workers
+from webpairs.parquet_file import UNREADABLE, open_parquet
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.schema import UID
 from webpairs.shard import ShardFiles
@@ -169,13 +167,13 @@ def _uids(source: RunFolder, place: int) -> Iterator[Ids]:
     """Yield the uids of a run folder's shard; what cannot be read was told before."""
     path = ShardFiles.of(source.folder, source.names[place]).metadata
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             if file.schema_arrow.field("uid").type != UID:
                 return
             for batch in file.iter_batches(PIECE_ROWS, columns=["uid", "key"]):
                 columns = (batch.column(name).to_pylist() for name in ("uid", "key"))
                 yield list(zip(*columns, strict=True))
-    except (OSError, KeyError, pa.ArrowException):
+    except (*UNREADABLE, KeyError):
         return
 
 

@@ -14,16 +14,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from webpairs.errors import ConfigError, Drop
-from webpairs.files import is_leftover
+from webpairs.files import is_leftover, read_regular
 from webpairs.funnel import Funnel, read_funnel
 from webpairs.load.findings import Fault, Findings
 from webpairs.load.run_folder import COLUMNS, RunFolder
 from webpairs.load.verify_shard import ShardUnit, data_bytes
 from webpairs.manifest import NAME as MANIFEST
+from webpairs.parquet_file import UNREADABLE, open_parquet
 from webpairs.shard import Keys, ShardFiles
 from webpairs.status import read_status
 
@@ -95,7 +94,7 @@ class _Facts:
 
 def _facts(out: Path, manifest: dict[str, Any]) -> _Facts:
     """Return what the manifest says of all shards; raises as JSON of another form does."""
-    num_shards = orjson.loads((out / "stats" / "dedupe.json").read_bytes())["shards"]
+    num_shards = orjson.loads(read_regular(out / "stats" / "dedupe.json"))["shards"]
     keys = Keys.for_dataset(num_shards, int(manifest["options"]["shard_size"]))
     model = manifest["model"]
     return _Facts(
@@ -146,7 +145,7 @@ def _check_funnel(
 def _check_opt_outs(out: Path, findings: Findings) -> None:
     """Compare the rows of `drops/dedupe.parquet` with the count of dedupe."""
     name = "drops/dedupe.parquet"
-    drops = orjson.loads((out / "stats" / "dedupe.json").read_bytes())["drops"]
+    drops = orjson.loads(read_regular(out / "stats" / "dedupe.json"))["drops"]
     declared = sum(num for reason, num in drops.items() if Drop(reason).sensitive)
     path = out / name
     if not path.is_file():
@@ -154,9 +153,9 @@ def _check_opt_outs(out: Path, findings: Findings) -> None:
             findings.add(Fault.FILE_MISSING, name, f"{declared} opt-outs by stats/dedupe.json")
         return
     try:
-        with pq.ParquetFile(path) as file:
+        with open_parquet(path) as file:
             num_rows = sum(batch.num_rows for batch in file.iter_batches())
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except UNREADABLE as error:
         findings.add(Fault.FILE_BROKEN, name, _said(error))
         return
     if num_rows != declared:
@@ -211,7 +210,7 @@ def _is_retry(name: str) -> bool:
 def _read(out: Path, name: str, fault: Fault, findings: Findings) -> dict[str, Any] | None:
     """Return a JSON object, None when there is none, which is noted."""
     try:
-        content = orjson.loads((out / name).read_bytes())
+        content = orjson.loads(read_regular(out / name))
     except FileNotFoundError:
         findings.add(Fault.FILE_MISSING, name, "every run folder has it")
         return None

@@ -17,12 +17,14 @@ import pyarrow.parquet as pq
 from webpairs.engine.link import Link
 from webpairs.errors import Drop
 from webpairs.extract.url import uids_of
+from webpairs.files import open_regular, read_regular
 from webpairs.load.features import LABELS
 from webpairs.load.findings import Fault, Findings
 from webpairs.load.mapped import MappedArray
 from webpairs.load.run_folder import COLUMNS
 from webpairs.load.verify_sample import FLOAT16_NOISE, check_norms
 from webpairs.load.verify_tar import RunTar
+from webpairs.parquet_file import UNREADABLE, open_parquet
 from webpairs.quantities import counted
 from webpairs.schema import METADATA
 from webpairs.shard import DROPS_SCHEMA, ShardFiles
@@ -37,7 +39,6 @@ _READ: Final = (
 """What is looked at of the metadata: the ids, and what the tar repeats."""
 _SENSITIVE: Final = ("uid", "url_hash", "reason", "stage", "signal")
 """All that a drop for a sensitive reason may keep."""
-_UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class _Check:
         path = self.files.stats
         stats: dict[str, Any] = {}
         try:
-            stats = orjson.loads(path.read_bytes())
+            stats = orjson.loads(read_regular(path))
             wrong = _wrong_stats(stats, self.unit.name)
         except (OSError, ValueError) as error:
             wrong = str(error)
@@ -156,7 +157,7 @@ class _Check:
             return
         digest = hashlib.sha256()
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 while chunk := file.read(CHUNK_BYTES):
                     digest.update(chunk)
                     # The tar counts as done when its samples are.
@@ -177,7 +178,7 @@ class _Check:
         if not path.is_file():
             return keys  # told with the files, or there are no samples
         try:
-            with pq.ParquetFile(path) as file:
+            with open_parquet(path) as file:
                 if not self._check_schema(file.schema_arrow):
                     return keys
                 keys = file.read(["key"]).column("key").to_pylist()
@@ -199,7 +200,7 @@ class _Check:
                         self._check_embeddings(vectors, start, rows)
                     self._check_in_tar(tar, rows)
                     start += len(rows)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._add(Fault.FILE_BROKEN, path, _first_line(error))
         return keys
 
@@ -281,7 +282,7 @@ class _Check:
                 continue  # told with the files
             try:
                 array = MappedArray(path)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 self._add(Fault.FILE_BROKEN, path, _first_line(error))
                 continue
             if array.rows.dtype != np.dtype("<f2"):
@@ -322,14 +323,14 @@ class _Check:
                     self._add(Fault.FILE_MISSING, path, "other shards have this column")
                 continue
             try:
-                with pq.ParquetFile(path) as file:
+                with open_parquet(path) as file:
                     if "key" not in file.schema_arrow.names:
                         self._add(Fault.SCHEMA_WRONG, path, "it has no column key")
                         continue
                     found = [key for (key,) in _rows(file, ["key"])]
                     for _ in file.iter_batches(BATCH_ROWS):  # every page can be read
                         pass
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 self._add(Fault.FILE_BROKEN, path, _first_line(error))
                 continue
             known = set(keys)
@@ -351,14 +352,14 @@ class _Check:
             return  # told with the files, or there are no drops
         counts: Counter[str] = Counter()
         try:
-            with pq.ParquetFile(path) as file:
+            with open_parquet(path) as file:
                 missing = [name for name in _SENSITIVE if name not in file.schema_arrow.names]
                 if missing:
                     self._add(Fault.SCHEMA_WRONG, path, f"it has no column {', '.join(missing)}")
                     return
                 for batch in file.iter_batches(BATCH_ROWS):
                     counts.update(self._check_drop_rows(batch))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._add(Fault.FILE_BROKEN, path, _first_line(error))
             return
         for reason in sorted({*counts, *declared}):

@@ -14,9 +14,10 @@ from typing import Any, Final
 import orjson
 
 from webpairs.engine.link import Link
+from webpairs.files import read_regular
 from webpairs.load.features import TABULAR
 from webpairs.load.findings import Fault, Findings
-from webpairs.load.img2dataset import Img2datasetFolder, TarShard
+from webpairs.load.img2dataset import Img2datasetFolder, JsonShard, TarShard
 from webpairs.load.laion import EmbeddingFolders
 from webpairs.load.mapped import MappedFile
 from webpairs.load.problems import Problem, Problems
@@ -118,7 +119,7 @@ class _Check:
         source = self._unit.source
         problems = Problems()
         shard = source.open(self._place, problems)
-        tar = self._read_tar(shard) if isinstance(source, Img2datasetFolder) else {}
+        tar = self._read_tar(shard, problems) if isinstance(source, Img2datasetFolder) else {}
         sized = isinstance(shard, TarShard) and set(_STORED) <= set(shard.column_names)
         names = [*TABULAR, "key", *(_STORED if sized else ())]
         left = self._num_bytes
@@ -169,7 +170,9 @@ class _Check:
             for file, part in zip(self._files[1:], pair, strict=True):
                 check_norms(part, keys, file, self._findings)
 
-    def _read_tar(self, shard: Shard) -> dict[str, tuple[MappedFile, TarSample]]:
+    def _read_tar(
+        self, shard: Shard, problems: Problems
+    ) -> dict[str, tuple[MappedFile, TarSample]]:
         """Return the samples of the tar by the key of their row; note what stands apart or lacks.
 
         A sample must have what most of its shard have: readers of WebDataset infer columns from
@@ -178,14 +181,23 @@ class _Check:
         path = self._unit.source.folder / f"{self._name}.tar"
         if not path.exists():
             return {}
-        tar = MappedFile(path)
-        in_order = samples_of(walk(tar))
+        try:
+            tar = MappedFile(path)
+        except OSError as error:
+            problems.of_shard(Problem.TAR_BROKEN, self._name, str(error))
+            return {}
+        walked = walk(tar)
+        if walked.broken is not None:
+            problems.of_shard(Problem.TAR_BROKEN, self._name, walked.broken)
+        in_order = samples_of(walked)
         index = path.with_name(f"{path.name}.idx")
         if index.is_file():
-            check_index(index.read_bytes(), in_order, len(tar.data), index.name, self._findings)
+            check_index(read_regular(index), in_order, len(tar.data), index.name, self._findings)
         samples = join_apart(in_order, path.name, self._findings)
         kinds = Counter(_kinds(sample) for sample in samples.values())
         wanted = kinds.most_common(1)[0][0] if kinds else frozenset[str]()
+        if isinstance(shard, JsonShard):
+            wanted -= {_IMAGE}  # told when it was opened
         for sample in samples.values():
             for kind in sorted(wanted - _kinds(sample)):
                 detail = f"it has no {kind}, as most samples have"

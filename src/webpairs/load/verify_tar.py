@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from webpairs.files import read_regular
 from webpairs.load.findings import Fault, Findings
 from webpairs.load.mapped import MappedFile
 from webpairs.load.tar import BLOCK, IMAGE_EXTENSIONS, Walked, split, walk
@@ -181,7 +182,7 @@ class RunTar:
         if files.index.is_file():
             name = files.index.relative_to(out).as_posix()
             last = samples[-1].end if samples else 0
-            check_index(files.index.read_bytes(), samples, last, name, findings)
+            check_index(read_regular(files.index), samples, last, name, findings)
 
     def check_texts(self, sample: TarSample, row: dict[str, Any]) -> None:
         """Compare the text and the JSON of a sample with its row."""

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
 from webpairs.load.features import numbers, strings
 from webpairs.load.hosts import host_names
 from webpairs.load.source import Rows
+from webpairs.parquet_file import UNREADABLE, open_parquet, read_columns
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
 from webpairs.report.samples import SIMILARITY_EDGES
@@ -158,12 +158,12 @@ class DropPass:
             return
         start = 0
         try:
-            with pq.ParquetFile(path) as file:
+            with open_parquet(path) as file:
                 names = [name for name in schema.names if name in file.schema_arrow.names]
                 for batch in file.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
                     yield _as_schema(batch, schema, shard, start)
                     start += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
+        except UNREADABLE as error:
             self.unreadable[str(path.relative_to(self._out))] = str(error)
 
     def _look_at(self, similarities: Floats, shard: int, rows: Rows) -> None:
@@ -179,7 +179,7 @@ class DropPass:
         filled = dict[tuple[int, int], Example]()
         for shard in {one.place for one in found}:
             here = [one for one in found if one.place == shard]
-            table = pq.read_table(self._shards[shard].drops, columns=["text", "url"])
+            table = read_columns(self._shards[shard].drops, ["text", "url"])
             table = table.take(pa.array([one.row for one in here]))
             texts = strings(table.column("text"), len(here)).to_pylist()
             hosts = host_names(table.column("url")).to_pylist()

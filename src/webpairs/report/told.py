@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from webpairs.errors import Drop
+from webpairs.files import read_regular
 from webpairs.load.img2dataset import Img2datasetFolder
 from webpairs.load.info import run_status
 from webpairs.retry_record import RetryRecord
@@ -129,7 +130,7 @@ def read_run(out: Path) -> Run:
     outcomes: dict[str, tuple[int, Counter[Drop]]] = {}
     retried = {name for retry in status.retries for name in retry.shards}
     for path in sorted((out / "stats").glob("[0-9]*.json")):
-        stats = orjson.loads(path.read_bytes())
+        stats = orjson.loads(read_regular(path))
         seconds.update(stats.get("seconds") or {})
         image_bytes += stats.get("image_bytes", 0)
         if path.stem in retried:
@@ -138,7 +139,7 @@ def read_run(out: Path) -> Run:
     for stage in ("extract", "dedupe"):
         path = out / "stats" / f"{stage}.json"
         if path.exists():
-            seconds[stage] = orjson.loads(path.read_bytes()).get("seconds", 0)
+            seconds[stage] = orjson.loads(read_regular(path)).get("seconds", 0)
     return Run(
         status=status,
         seconds={name: round(value, 3) for name, value in seconds.items()},
@@ -157,7 +158,7 @@ def read_downloads(source: Img2datasetFolder) -> Downloads | None:
     num_files = 0
     for name in source.names:
         try:
-            stats = orjson.loads((source.folder / f"{name}_stats.json").read_bytes())
+            stats = orjson.loads(read_regular(source.folder / f"{name}_stats.json"))
             counted = {key: int(stats.get(key) or 0) for key in _IMG2DATASET}
             said = {str(key): int(num) for key, num in (stats.get("status_dict") or {}).items()}
         except (OSError, ValueError, TypeError, AttributeError):

@@ -48,6 +48,7 @@ from webpairs.search.index_file import (
     index_folder,
     model_of,
     number_of,
+    read_arrays,
     read_index_manifest,
     sizes_of,
     unused,
@@ -310,8 +311,7 @@ class _Building:
     def _queries(self, kind: Kind, base: _Base | None) -> Queries:
         """Return the queries of the index that is extended, or those that were picked for it."""
         if base is not None:
-            with np.load(base.files.facts) as arrays:
-                return queries_at(arrays["queries"], self._vectors)
+            return queries_at(read_arrays(base.files.facts)["queries"], self._vectors)
         path = self._work / f"{kind}-queries.npy"
         if not path.exists():
             with write_whole(path) as temporary, temporary.open("wb") as file:
@@ -363,20 +363,18 @@ class _Building:
     ) -> None:
         """Write the files of the index."""
         num_rows = encoder.vectors.num_rows
-        if files.facts.exists():  # stopped after it, unless samples were added since
-            with np.load(files.facts) as arrays:
-                if int(arrays["rows"]) == num_rows:
-                    return
+        # Stopped after it, unless samples were added since.
+        if files.facts.exists() and int(read_arrays(files.facts)["rows"]) == num_rows:
+            return
         known: list[Any] = []
         truth: list[Truth] = []
         if base is not None:
-            with np.load(base.files.facts) as arrays:
-                known.append(read_lists(base.files.lists, arrays["sizes"], codec.code_bytes))
-                truth.append(from_arrays(arrays))
+            arrays = read_arrays(base.files.facts)
+            known.append(read_lists(base.files.lists, arrays["sizes"], codec.code_bytes))
+            truth.append(from_arrays(arrays))
         known += [read_part(part, codec.num_lists, codec.code_bytes) for part, _ in parts]
         for _, path in parts:
-            with np.load(path) as arrays:
-                truth.append(from_arrays(arrays))
+            truth.append(from_arrays(read_arrays(path)))
         total = StageTotal("merge", "parts", len(known))
         with self._progress.stage(total):
             sizes = write_lists(files.lists, known, codec.code_bytes)
@@ -390,8 +388,8 @@ class _Building:
             np.savez(file, rows=num_rows, sizes=sizes, queries=queries.rows, **means, **nearest)
 
     def _tune(self, encoder: _Encoder, files: ListFiles) -> dict[str, Measured]:
-        with np.load(files.facts) as arrays:
-            sizes, truth = arrays["sizes"], from_arrays(arrays)
+        arrays = read_arrays(files.facts)
+        sizes, truth = arrays["sizes"], from_arrays(arrays)
         index = Inverted(
             files.trained, files.lists, sizes, encoder.vectors, unit=encoder.survey.unit
         )

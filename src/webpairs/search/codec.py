@@ -17,7 +17,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from webpairs.files import require_regular
 from webpairs.load.source import Rows
+from webpairs.search.index_file import damaged
 from webpairs.search.library import load_faiss
 from webpairs.search.vectors import Floats
 
@@ -72,8 +74,22 @@ class Codec:
 
     @classmethod
     def read(cls, path: Path) -> Codec:
-        """Return a codec that `write` wrote."""
-        return cls(load_faiss().read_index(str(path)))
+        """Return a codec that `write` wrote; ConfigError for another file.
+
+        faiss allocates what a file says that its vectors have: here, at most the file's own size.
+        """
+        faiss = load_faiss()
+        try:
+            require_regular(path)
+            size = path.stat().st_size
+            faiss.set_deserialization_vector_byte_limit(size)
+            faiss.set_deserialization_loop_limit(size)
+            codec = cls(faiss.read_index(str(path)))
+            if codec.num_lists * codec.code_bytes == 0:
+                raise ValueError("it has no lists")
+        except (OSError, RuntimeError, AttributeError, ValueError, MemoryError) as error:
+            raise damaged(path, error) from error
+        return codec
 
     def write(self, path: Path) -> None:
         """Write it, with the centroids."""

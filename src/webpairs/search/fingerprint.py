@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from webpairs.files import open_regular, read_regular
 from webpairs.load.run_folder import RunFolder
 from webpairs.search.vectors import KINDS, Vectors
 from webpairs.shard import ShardFiles
@@ -69,7 +70,7 @@ def _stated(vectors: Vectors, name: str) -> bytes | None:
     out = vectors.source.folder
     files = ShardFiles.of(out, name)
     try:
-        stated = orjson.loads(files.stats.read_bytes())["files"]
+        stated = orjson.loads(read_regular(files.stats))["files"]
         digests = [
             stated[path.relative_to(out).as_posix()]["sha256"]
             for path in (files.metadata, files.image_embeddings, files.text_embeddings)
@@ -96,7 +97,7 @@ def _footer(vectors: Vectors, name: str) -> bytes:
     if isinstance(vectors.source, RunFolder):
         path = ShardFiles.of(vectors.source.folder, name).metadata
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             end = file.seek(0, 2)
             file.seek(max(0, end - 8))
             length = int.from_bytes(file.read(4), "little")

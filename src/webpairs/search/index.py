@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from webpairs.errors import ConfigError
 from webpairs.load.source import Rows
@@ -20,8 +21,10 @@ from webpairs.search.index_file import (
     ListFiles,
     check_files,
     check_index,
+    damaged,
     index_command,
     number_of,
+    read_arrays,
     read_index_manifest,
     rows_path,
 )
@@ -47,9 +50,12 @@ class Index:
             return
         check_files(folder, entry["files"], vectors.source)
         files = ListFiles.of(folder, vectors.kind, number_of(entry["files"]))
-        with np.load(files.facts) as facts:
+        facts = read_arrays(files.facts)
+        try:
             self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in KINDS}
             sizes: Rows = facts["sizes"]
+        except KeyError as error:
+            raise damaged(files.facts, error) from error
         self._probings = {kind: Probing.from_json(entry["queries"][kind]) for kind in KINDS}
         self._inverted = Inverted(files.trained, files.lists, sizes, vectors, unit=self._unit)
 
@@ -116,7 +122,11 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind
     }
     files = manifest["rows"]["files"]
     check_files(folder, files, source)
-    return indexes, RowStore(rows_path(folder, number_of(files)), offsets)
+    path = rows_path(folder, number_of(files))
+    try:
+        return indexes, RowStore(path, offsets)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from error
 
 
 def _directions(queries: Floats, dim: int) -> Floats:

@@ -13,13 +13,19 @@ on. An exact index has no lists: the embeddings themselves are searched.
 
 from __future__ import annotations
 
+import os
 import re
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+
 from webpairs.errors import ConfigError
+from webpairs.files import open_regular
 from webpairs.funnel import read_json
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Source
@@ -33,6 +39,7 @@ FOLDER: Final = "index"
 WORK: Final = "work"
 EXACT: Final = "exact"
 """Kind of an index without files."""
+_DAMAGED: Final = (OSError, ValueError, TypeError, MemoryError, OverflowError, RecursionError)
 _OURS: Final = re.compile(r"(image|text)-\d+\.(faiss|lists|npz)|rows-\d+\.arrow")
 
 
@@ -132,6 +139,32 @@ def index_command(source: Source, folder: Path) -> str:
     """Return what to type for an index of a source in a folder."""
     usual = isinstance(source, RunFolder) and folder == source.folder / FOLDER
     return f"webpairs index {source.folder}" + ("" if usual else f" --out {folder}")
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a `.npz` file that an index has; ConfigError where it is not one.
+
+    Its members are not compressed, so that none of them is larger than the file.
+    """
+    try:
+        with open_regular(path) as file:
+            with zipfile.ZipFile(file) as members:
+                num_bytes = sum(member.file_size for member in members.infolist())
+            if num_bytes > file.seek(0, os.SEEK_END):
+                raise ValueError(f"its members say that they have {num_bytes:,} bytes")
+            file.seek(0)
+            with np.load(file) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+    except (*_DAMAGED, zipfile.BadZipFile, EOFError, LookupError, NotImplementedError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: BaseException) -> ConfigError:
+    """Return the error to raise for a file of an index that cannot be read."""
+    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return ConfigError(
+        f"{path} is damaged ({reason}): remove {path.parent}, then type webpairs index again"
+    )
 
 
 def rows_path(folder: Path, number: int) -> Path:

@@ -14,6 +14,7 @@ from webpairs.load.source import Rows
 from webpairs.search.centroids import Coarse
 from webpairs.search.codec import Codec
 from webpairs.search.exact import Found, nearest
+from webpairs.search.index_file import damaged
 from webpairs.search.library import load_faiss
 from webpairs.search.lists import map_lists
 from webpairs.search.vectors import Floats, Vectors, normalised
@@ -77,6 +78,9 @@ class Inverted:
     ) -> None:
         """`unit` says that the embeddings are of length 1."""
         self._codec = Codec.read(trained)
+        if (codec := self._codec).num_lists != len(sizes) or codec.inverted.d != vectors.dim:
+            found = f"{codec.num_lists} lists of {codec.inverted.d} numbers"
+            raise damaged(trained, ValueError(f"it has {found}, not {len(sizes)}, {vectors.dim}"))
         self._lists = map_lists(self._codec, lists, sizes)
         self._vectors = vectors
         self._unit = unit
@@ -150,7 +154,9 @@ class Inverted:
         rows = np.full((len(queries), k), -1, np.int64)
         similarities = np.full((len(queries), k), np.nan, np.float32)
         for number, query in enumerate(queries):
-            there = candidates[number][candidates[number] >= 0]
+            there = candidates[number]
+            # A damaged file may name rows that are not there.
+            there = there[(there >= 0) & (there < self._vectors.num_rows)]
             cosines = self.cosines(query, there)
             best = np.argsort(-cosines, kind="stable")[:k]
             rows[number, : len(best)] = there[best]

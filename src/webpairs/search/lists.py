@@ -20,6 +20,7 @@ import numpy.typing as npt
 from webpairs.files import write_whole
 from webpairs.load.source import Rows
 from webpairs.search.codec import ID_BYTES, Codec, Codes
+from webpairs.search.index_file import damaged
 from webpairs.search.library import load_faiss
 
 _TOGETHER: Final = 8
@@ -89,6 +90,9 @@ def map_lists(codec: Codec, path: Path, sizes: Rows) -> Any:
     """Give a codec's index its lists, mapped; return what has to live as long as it."""
     faiss = load_faiss()
     table = _table(sizes, codec.code_bytes)
+    needed = sum(room for _, room, _ in table.tolist()) * (codec.code_bytes + ID_BYTES)
+    if (sizes < 0).any() or path.stat().st_size < needed:
+        raise damaged(path, ValueError(f"its lists take {needed:,} bytes, which it has not"))
     lists = faiss.OnDiskInvertedLists(codec.num_lists, codec.code_bytes, str(path))
     lists.lists.resize(len(table))
     faiss.memcpy(lists.lists.data(), faiss.swig_ptr(table), table.nbytes)

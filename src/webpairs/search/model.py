@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from webpairs.errors import ConfigError, DataError
+from webpairs.files import open_regular
 from webpairs.image import ImageRules, decode
 from webpairs.load.source import Source
 from webpairs.quantities import size_of
@@ -96,14 +97,16 @@ def decode_query(data: bytes) -> Image:
 
 def read_image(path: str) -> bytes:
     """Return the bytes of an image file; ConfigError where it cannot be read."""
-    file = Path(path)
     try:
-        size = file.stat().st_size
-        if size > MAX_IMAGE_BYTES:
-            raise ConfigError(
-                f"--image {path} has {size_of(size)}: use an image of at most "
-                f"{size_of(MAX_IMAGE_BYTES)}"
-            )
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"--image {path}: {error.strerror}") from error
+        with open_regular(path) as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+            size = file.seek(0, os.SEEK_END)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"--image {path}: {reason}") from error
+    if size > MAX_IMAGE_BYTES:
+        raise ConfigError(
+            f"--image {path} has {size_of(size)}: use an image of at most "
+            f"{size_of(MAX_IMAGE_BYTES)}"
+        )
+    return data

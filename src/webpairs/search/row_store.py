@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from webpairs.files import require_regular
 from webpairs.load.source import Rows
 from webpairs.load.where import Expression
 
@@ -45,6 +46,7 @@ class RowStore:
 
     def __init__(self, path: Path, offsets: Rows) -> None:
         """`offsets` say where shards begin; raises OSError or ArrowException for another file."""
+        require_regular(path)
         self._file = pa.ipc.open_file(pa.memory_map(str(path)))
         self._starts = _batch_starts(offsets)
         self.offsets = offsets
@@ -130,7 +132,7 @@ class RowStore:
 
     def shard(self, place: int) -> list[pa.RecordBatch] | None:
         """Return the batches of a shard; None when some of its rows could not be read."""
-        batches = [self._file.get_batch(number) for number in self._of_shard(place)]
+        batches = [self.batch(number) for number in self._of_shard(place)]
         return None if any(one.column("key").null_count for one in batches) else batches
 
     def batch(self, number: int) -> pa.RecordBatch:
@@ -139,7 +141,10 @@ class RowStore:
         if batch is None:
             if len(self._batches) >= _KEPT_BATCHES:
                 self._batches.clear()
-            batch = self._batches[number] = self._file.get_batch(number)
+            batch = self._file.get_batch(number)
+            # Texts of a damaged file may lie outside of it, and reading them ends the process.
+            batch.validate(full=True)
+            self._batches[number] = batch
         return batch
 
     def _of_shard(self, place: int) -> range:

@@ -17,6 +17,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from webpairs.files import read_regular
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows
 from webpairs.search.copies import keep_first
@@ -246,9 +247,9 @@ def _image_at(served: Served, path: str) -> str | None:
     root = served.searcher.dataset.source.folder.resolve()
     try:
         file = (root / Path(path)).resolve()
-        if not file.is_relative_to(root) or file.stat().st_size > MAX_IMAGE_PATH_BYTES:
+        if not file.is_relative_to(root):
             return None
-        data = file.read_bytes()
+        data = read_regular(file, MAX_IMAGE_PATH_BYTES)
     except (OSError, ValueError):
         return None
     return base64.b64encode(data).decode() if sniff(data) in IMAGES else None

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from webpairs.errors import Drop
 from webpairs.load.features import MISSING_SIMILARITY, numbers
 from webpairs.load.run_folder import RunFolder
+from webpairs.parquet_file import UNREADABLE, read_columns
 from webpairs.report.examples import Example, Nearest
 from webpairs.serve.collection import Served
 from webpairs.serve.find import shown
@@ -53,8 +52,8 @@ def _dropped(served: Served, nearest: Nearest) -> list[dict[str, Any]]:
     for place, name in enumerate(source.names[:MAX_SHARDS]):
         path = ShardFiles.of(source.folder, name).drops
         try:
-            table = pq.read_table(path, columns=["reason", "similarity"])
-        except (OSError, pa.ArrowException):
+            table = read_columns(path, ["reason", "similarity"])
+        except UNREADABLE:
             continue
         rows = np.flatnonzero(pc.equal(table.column("reason"), str(Drop.SIMILARITY)).to_numpy())
         values = numbers(table.column("similarity"), table.num_rows)[rows]
@@ -64,7 +63,7 @@ def _dropped(served: Served, nearest: Nearest) -> list[dict[str, Any]]:
 
 def _drop(source: RunFolder, one: Example) -> dict[str, Any]:
     path = ShardFiles.of(source.folder, source.names[one.place]).drops
-    row = pq.read_table(path, columns=list(_DROPS)).slice(one.row, 1).to_pylist()[0]
+    row = read_columns(path, _DROPS).slice(one.row, 1).to_pylist()[0]
     return {
         "uid": row["uid"].hex(),
         "url": row["url"],
