@@ -11,8 +11,8 @@ import orjson
 from rich.table import Table
 
 from webpairs.errors import Drop
-from webpairs.quantities import counted
 from webpairs.files import read_regular
+from webpairs.quantities import counted
 from webpairs.retry_record import read_retries
 
 
