@@ -593,3 +593,29 @@ def test_starting_costs_no_heavy_import(code: str) -> None:
     loaded = set(done.stdout.rpartition("LOADED")[2].split())
     assert "webpairs" in loaded
     assert loaded & set(HEAVY.split()) == set()
+
+
+def test_exit_codes_are_told(webpairs: Command) -> None:
+    code, out, _ = webpairs("--help")
+    assert code == 0
+    assert "3 nothing was kept" in out
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert "3 when `build`, `retry` or `extract` kept nothing" in readme
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_build_that_keeps_nothing_ends_with_a_code_of_its_own(
+    webpairs: Command, tmp_path: Path, again: bool
+) -> None:
+    table = write(tmp_path / "a.csv", b"url,text\nhttp://10.0.0.1/1.jpg,a red car in a street\n")
+    line = ("build", table, "--out", tmp_path / "out", "--model", "tiny", "--workers", "1")
+    if again:
+        webpairs(*line)
+    code, out, err = webpairs(*line)
+    assert code == 3, err
+    assert "nothing was kept" in out
+    assert "--allow-network" in out
+    assert "next:\n  " in out
+    retried, out, err = webpairs("retry", tmp_path / "out", "--reasons", "address_forbidden")
+    assert retried == 3, err
+    assert "address_forbidden: 0 of 1" in out

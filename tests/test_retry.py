@@ -32,6 +32,7 @@ from webpairs.retry import (
     finish_retry,
     parse_reasons,
     plan_retry,
+    read_gain,
     read_retryable,
     retry_options,
 )
@@ -111,6 +112,21 @@ def test_the_rows_are_candidates_again(tmp_path: Path) -> None:
     assert [(shard.number, shard.num_candidates) for shard in made.shards] == [(3, 2), (4, 1)]
     assert made.taken == {Drop.TIMEOUT: 2, Drop.HTTP_5XX: 1}
     assert not made.goes_on
+
+
+def test_what_a_retry_gained_is_counted_by_the_earlier_reason(tmp_path: Path) -> None:
+    """The earlier reason is that of the last shard before, not of the first."""
+    build(tmp_path, ROWS, FIRST, shard_size=2)
+    a, d, e = (ROWS[place]["uid"] for place in (0, 3, 4))
+    again = {a: str(Drop.DNS), d: str(Drop.HTTP_4XX), e: SAMPLE}
+    made = retry(tmp_path, "timeout,http_5xx", again)
+    gain = read_gain(tmp_path, made, memory_bytes=MEMORY)
+    assert gain.tried == {Drop.TIMEOUT: 2, Drop.HTTP_5XX: 1}
+    assert gain.gained == {Drop.TIMEOUT: 1}
+    assert gain.dropped == {Drop.DNS: 1, Drop.HTTP_4XX: 1}
+    made = retry(tmp_path, "dns,timeout", {a: SAMPLE})
+    gain = read_gain(tmp_path, made, memory_bytes=MEMORY)
+    assert (gain.tried, gain.gained, gain.dropped) == ({Drop.DNS: 1}, {Drop.DNS: 1}, {})
 
 
 def test_what_was_dropped_for_other_reasons_is_left_alone(tmp_path: Path) -> None:

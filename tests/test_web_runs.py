@@ -132,6 +132,10 @@ def failed(crawl: Path, tmp_path: Path) -> Path:
     options = web_run.options_of(list(files.warc), out, shard_size=int(SHARD_SIZE))
     result = build_dataset(options, resolver=web_run.resolver_of(web))
     assert result.funnel.samples == 0
+    assert result.kept_nothing
+    (line,) = result.advice
+    assert "nothing was kept" in line
+    assert "connect" in line
     return out
 
 
@@ -187,6 +191,9 @@ def test_a_retry_asks_the_web_as_its_build_did(
     with served(web, port):
         result = retry_dataset(RetryOptions(out=str(failed)), resolver=web_run.resolver_of(web))
     assert result.funnel.samples == read_funnel(undisturbed).samples > 0
+    assert result.gain is not None
+    assert result.gain.gained == {Drop.CONNECT: result.funnel.samples}
+    assert not result.kept_nothing
     manifest = orjson.loads((failed / "manifest.json").read_bytes())
     assert manifest["web"]["allow_network"] == list(web_run.REACH["allow_network"])
     assert "web_changes" not in manifest

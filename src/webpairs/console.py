@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from webpairs.demo.run import DemoResult
     from webpairs.load.export import ExportResult
     from webpairs.report.write import ReportResult
-    from webpairs.run import BuildResult, ExtractResult
+    from webpairs.retry import RetryGain
+    from webpairs.run_result import BuildResult, ExtractResult
 
 NUM_WARNINGS: Final = 5
 
@@ -29,9 +30,30 @@ def print_build_result(result: BuildResult) -> None:
     console.print(funnel_table(result.funnel))
     if result.placeholders is not None:
         print_placeholders(result.placeholders)
-    if result.funnel.found == 0:
-        _say(console, "\nno candidates: the inputs hold no image with a text that the rules keep")
+    if result.gain is not None:
+        _print_gain(console, result.gain)
+    _print_advice(console, result.advice)
     _say(console, f"\ndataset: {result.out}")
+    if result.next_lines:
+        _say(console, "\nnext:")
+        for line in result.next_lines:
+            _say(console, f"  {line}")
+
+
+def _print_gain(console: Console, gain: RetryGain) -> None:
+    """Print how many of the candidates that were tried again became samples, by reason."""
+    tried = counted(gain.tried.total(), "candidate")
+    _say(console, f"\ntried again: {tried}; samples now: {gain.gained.total():,}")
+    for reason, num in gain.tried.items():
+        _say(console, f"  {reason}: {gain.gained[reason]:,} of {num:,}")
+    if gain.dropped.total():
+        dropped = ", ".join(f"{num:,} {reason}" for reason, num in gain.dropped.most_common())
+        _say(console, f"  dropped again: {dropped}")
+
+
+def _print_advice(console: Console, advice: Sequence[str]) -> None:
+    for line in advice:
+        _say(console, f"\n{line}")
 
 
 def print_extract_result(result: ExtractResult) -> None:
@@ -39,6 +61,7 @@ def print_extract_result(result: ExtractResult) -> None:
     console = _console()
     print_warnings(console, result.warnings)
     console.print(funnel_table(result.funnel, to_candidates=True))
+    _print_advice(console, result.advice)
     _say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
 
 

@@ -117,9 +117,16 @@ def start_or_resume(out: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     return there
 
 
-def finish(out: Path, manifest: dict[str, Any], funnel: Funnel, when: str) -> None:
-    """Complete the manifest: the funnel and the time it was finished."""
-    write_json(out / NAME, {**manifest, "finished": when, "funnel": funnel.as_json()})
+def finish(
+    out: Path,
+    manifest: dict[str, Any],
+    funnel: Funnel,
+    when: str,
+    advice: Sequence[str] = (),
+) -> None:
+    """Complete the manifest: the funnel, the time it was finished, and what to try (advice.py)."""
+    done = {"finished": when, "funnel": funnel.as_json(), "advice": list(advice)}
+    write_json(out / NAME, {**manifest, **done})
 
 
 def _decisive(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -69,6 +69,18 @@ class RetryPlan:
     """Whether it was begun before."""
 
 
+@dataclass(frozen=True, slots=True)
+class RetryGain:
+    """What became of the candidates that a retry tried again."""
+
+    tried: Counter[Drop]
+    """By the reason they were dropped for before."""
+    gained: Counter[Drop]
+    """Those that are samples now, by the same reason."""
+    dropped: Counter[Drop]
+    """The others, by the reason they were dropped for now."""
+
+
 def parse_reasons(names: Iterable[str]) -> tuple[Drop, ...]:
     """Return the reasons called `names`, in the order of `Drop`.
 
@@ -178,10 +190,50 @@ def plan_retry(
     )
 
 
-def finish_retry(out: Path, manifest: Mapping[str, Any], plan: RetryPlan, funnel: Funnel) -> None:
+def finish_retry(
+    out: Path,
+    manifest: Mapping[str, Any],
+    plan: RetryPlan,
+    funnel: Funnel,
+    advice: Sequence[str] = (),
+) -> None:
     """Bring the manifest up to date once every shard of `plan` is committed."""
     when = datetime.now(UTC).isoformat()
-    finish(out, {**manifest, "retries": plan.number + 1}, funnel, when)
+    finish(out, {**manifest, "retries": plan.number + 1}, funnel, when, advice)
+
+
+def read_gain(out: Path, plan: RetryPlan, *, memory_bytes: int) -> RetryGain:
+    """Return what a retry gained whose shards are all committed; raises RunError as `plan_retry`.
+
+    A sample's earlier reason stands in the drops of the last shard that tried it before.
+    """
+    dropped: Counter[Drop] = Counter()
+    files = {one.number: ShardFiles.of(out, plan.keys.shard(one.number)) for one in plan.shards}
+    for one in files.values():
+        counts = read_json(one.stats)["drops"]
+        dropped.update({Drop(reason): num for reason, num in counts.items()})
+    earlier = {
+        int(path.stem): ShardFiles.of(out, path.stem)
+        for path in sorted((out / "stats").glob("[0-9]*.json"))
+        if int(path.stem) < min(files)
+    }
+    samples = (
+        _with_shard(batch, number, _OUTCOMES_SCHEMA)
+        for number, one in files.items()
+        for batch in _read(one.metadata, ["uid"])
+    )
+    with open_duckdb(
+        out / "work" / "spill-gain", memory_bytes=memory_bytes, threads=resolve_workers(None)
+    ) as duck:
+        expose(duck, "samples", samples, _OUTCOMES_SCHEMA)
+        duck.execute("CREATE TABLE gained AS SELECT uid_high, uid_low FROM samples")
+        reasons = tuple(plan.taken)
+        expose(duck, "dropped", _dropped(earlier, reasons, _COUNTED_SCHEMA), _COUNTED_SCHEMA)
+        rows = duck.execute(
+            "SELECT reason, count(*) FROM (SELECT arg_max(reason, shard) AS reason FROM dropped "
+            "SEMI JOIN gained USING (uid_high, uid_low) GROUP BY uid_high, uid_low) GROUP BY reason"
+        ).fetchall()
+    return RetryGain(plan.taken, Counter({Drop(reason): num for reason, num in rows}), dropped)
 
 
 def _is_cut(out: Path, unique: Path, record: RetryRecord) -> bool:

@@ -11,11 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from webpairs.advice import advise, read_outcome
 from webpairs.archive_join import join_archive
 from webpairs.build import BuildUnit, build_shard
 from webpairs.clip.model import Model, load_model
@@ -33,13 +34,13 @@ from webpairs.dedupe import (
 from webpairs.engine.link import Link
 from webpairs.engine.local import run_units
 from webpairs.engine.malloc import give_back_freed
-from webpairs.errors import ConfigError, Drop, RunError
+from webpairs.errors import ConfigError, Drop
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.table import given_columns
 from webpairs.extract.table_columns import TableColumns
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
 from webpairs.files import remove_leftovers, write_json
-from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.funnel import read_funnel, read_json
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs, told_of_reads
 from webpairs.lost_stats import check_stats
@@ -59,11 +60,19 @@ from webpairs.retry import (
     finish_retry,
     parse_reasons,
     plan_retry,
+    read_gain,
     read_retryable,
     retry_options,
 )
 from webpairs.run_folder import checked_out, explained, locked
 from webpairs.run_model import model_facts, same_model, threshold_of
+from webpairs.run_result import (
+    BuildResult,
+    ExtractResult,
+    build_result,
+    checked_funnel,
+    extract_result,
+)
 from webpairs.run_state import at_work
 from webpairs.shard import GivenColumns, Keys, ShardFiles
 
@@ -77,27 +86,6 @@ host the others go on."""
 IMAGES_SUFFIX: Final = ".images.parquet"
 BYTES_A_ROW: Final = 1_500
 """A candidate waiting in extract's columns, with its index row."""
-
-
-@dataclass(frozen=True, slots=True)
-class BuildResult:
-    """Say what `build_dataset` left in the run folder."""
-
-    out: Path
-    funnel: Funnel
-    warnings: tuple[str, ...]
-    placeholders: PlaceholderReport | None = None
-    """None when nothing was left to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractResult:
-    """Say what `extract_candidates` wrote."""
-
-    out: Path
-    funnel: Funnel
-    candidates: tuple[Path, ...]
-    warnings: tuple[str, ...]
 
 
 def build_dataset(
@@ -153,11 +141,12 @@ def build_dataset(
             run.build_shards(options, keys, cut.shards, source, given, model, threshold, resolver)
             remove_leftovers(out)  # of workers that the system killed on the way
             placeholders = run.count_texts()
-            finish(out, manifest, run.checked_funnel(), datetime.now(UTC).isoformat())
+            when, advice = datetime.now(UTC).isoformat(), advise(read_outcome(out, manifest))
+            finish(out, manifest, checked_funnel(out), when, advice)
         else:
             check_stats(out, manifest)
             progress.say(f"{out} was finished before: nothing left to do")
-        return BuildResult(out, read_funnel(out), run.warnings(), placeholders)
+        return build_result(out, placeholders)
 
 
 def retry_dataset(
@@ -181,7 +170,7 @@ def retry_dataset(
         remove_leftovers(out)
         run = _Run(out, progress, resolve_workers(build.workers), build.max_memory_bytes)
         plan = plan_retry(out, manifest, reasons, memory_bytes=build.max_memory_bytes)
-        placeholders = None
+        placeholders = gain = None
         if plan.shards:
             build, manifest = ask_as_before(out, manifest, build, "retry", progress.say)
             model, threshold = same_model(out, manifest["model"])
@@ -189,10 +178,12 @@ def retry_dataset(
             run.build_shards(build, plan.keys, plan.shards, None, given, model, threshold, resolver)
             remove_leftovers(out)
             placeholders = run.count_texts()
-            finish_retry(out, manifest, plan, run.checked_funnel())
+            gain = read_gain(out, plan, memory_bytes=build.max_memory_bytes)
+            advice = advise(read_outcome(out, manifest))
+            finish_retry(out, manifest, plan, checked_funnel(out), advice)
         else:
             progress.say(f"{out} has no candidates that were dropped for these reasons")
-        return BuildResult(out, read_funnel(out), (), placeholders)
+        return build_result(out, placeholders, gain, is_retry=True)
 
 
 def _check_images(options: BuildOptions, inputs: Sequence[Input]) -> None:
@@ -235,11 +226,11 @@ def extract_candidates(
         if manifest["finished"] is None:
             remove_leftovers(out)
             run.extract(inputs, rules, archive=False, folder=out / "candidates")
-            finish(out, manifest, read_funnel(out), datetime.now(UTC).isoformat())
+            when, advice = datetime.now(UTC).isoformat(), advise(read_outcome(out, manifest))
+            finish(out, manifest, read_funnel(out), when, advice)
         else:
             check_stats(out, manifest)
-        candidates = tuple(sorted((out / "candidates").glob("*.parquet")))
-        return ExtractResult(out, read_funnel(out), candidates, run.warnings())
+        return extract_result(out)
 
 
 class _Run:
@@ -382,21 +373,6 @@ class _Run:
         from webpairs.curate.placeholders import texts_per_image
 
         return texts_per_image(self.out, memory_bytes=self._memory_bytes)
-
-    def checked_funnel(self) -> Funnel:
-        """Return the funnel of the finished run; every candidate is accounted for."""
-        funnel = read_funnel(self.out)
-        if funnel.left or not funnel.balanced:
-            raise RunError(
-                f"the counts of {self.out} do not add up ({funnel.as_json()}): this is a fault of "
-                "webpairs; please report it with the folder stats/"
-            )
-        return funnel
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return what extract found incomplete."""
-        stats = read_json(self.out / "stats" / "extract.json")
-        return tuple(stats["warnings"]) if stats else ()
 
     def _map(
         self,

@@ -22,6 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Turn web crawls into CLIP-filtered image-text datasets in the form of LAION-400M.",
+    epilog="Exit codes: 0 done; 1 the run could not go on, or something is wrong; 2 an option or "
+    "an input cannot be used; 3 nothing was kept of what the inputs hold; 130 or 143 stopped.",
 )
 
 
@@ -75,6 +77,14 @@ def _line_of(error: BaseException) -> str | None:
     # Without a message it is the missing verb, for which typer has printed the help.
     path = getattr(getattr(error, "ctx", None), "command_path", "webpairs")
     return f"{message.rstrip('.')}: see {path} --help" if message else ""
+
+
+def exit_if_empty(*, kept_nothing: bool) -> None:
+    """End with an exit code of its own where a verb kept nothing of what there was."""
+    if kept_nothing:
+        from webpairs.advice import NOTHING_KEPT
+
+        raise typer.Exit(NOTHING_KEPT)
 
 
 def make_progress() -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from webpairs import __version__
-from webpairs.cli.app import app, make_progress, split_list, verb
+from webpairs.cli.app import app, exit_if_empty, make_progress, split_list, verb
 from webpairs.cli.options import (
     CANDIDATES,
     IMAGES,
@@ -274,7 +274,9 @@ def build_verb(
         max_memory_bytes=parse_bytes(max_memory),
         metrics_port=metrics_port,
     )
-    print_build_result(build_dataset(options, make_progress()))
+    result = build_dataset(options, make_progress())
+    print_build_result(result)
+    exit_if_empty(kept_nothing=result.kept_nothing)
 
 
 @verb(
@@ -331,7 +333,9 @@ def retry_verb(
         max_memory_bytes=parse_bytes(max_memory),
         metrics_port=metrics_port,
     )
-    print_build_result(retry_dataset(options, make_progress()))
+    result = retry_dataset(options, make_progress())
+    print_build_result(result)
+    exit_if_empty(kept_nothing=result.kept_nothing)
 
 
 @verb(
@@ -368,7 +372,9 @@ def extract_verb(
         workers=workers,
         max_memory_bytes=parse_bytes(max_memory),
     )
-    print_extract_result(extract_candidates(options, make_progress()))
+    result = extract_candidates(options, make_progress())
+    print_extract_result(result)
+    exit_if_empty(kept_nothing=result.kept_nothing)
 
 
 @verb(

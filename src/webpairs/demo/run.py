@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -94,7 +93,9 @@ def run_demo(
 
 def _next_lines(out: Path, dataset: Path) -> tuple[str, ...]:
     """Return commands that lead on from the demo."""
-    command = os.environ.get("WEBPAIRS_COMMAND", "webpairs")  # ./run says how it was typed
+    from webpairs.next_steps import command as typed
+
+    command = typed()
     folder, page = shlex.quote(str(dataset)), shlex.quote(str(out / "report.html"))
     wat, links = (shlex.quote(str(one)) for one in (out / "crawl" / "wat", out / "links"))
     return (

@@ -34,6 +34,7 @@ from webpairs.extract.table_lines import (
     read_url_list,
 )
 from webpairs.extract.table_parquet import read_parquet
+from webpairs.extract.unread import holds_rows
 from webpairs.inputs import Input, open_input, table_suffix
 
 _BATCH_ROWS: Final = 8_192
@@ -78,9 +79,12 @@ def extract_table(path: str, name: str, writer: CandidateWriter, stats: ExtractS
     Raises OSError when the file itself cannot be read.
     """
     stats.inputs += 1
+    before = stats.records
     with _open_table(path, name, writer.rules.table_columns, stats) as (layout, rows):
         for batch in _batches(name, layout, rows, stats):
             writer.add_rows(batch)
+    if stats.records == before and holds_rows(path):
+        stats.warnings.append(f"{name}: no row could be read from its lines")
 
 
 @contextmanager
