@@ -350,18 +350,6 @@ def test_errors_by_remedy(
     assert webpairs("status", tmp_path) == (code, "", f"webpairs: {error}\n")
 
 
-def test_a_fault_of_ours_is_not_dressed_up(
-    webpairs: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def fail(path: Path) -> None:
-        raise ZeroDivisionError
-
-    monkeypatch.setattr("webpairs.status.read_status", fail)
-    monkeypatch.setattr(sys, "argv", ["webpairs", "status", str(tmp_path)])
-    with pytest.raises(ZeroDivisionError):
-        cli.run()
-
-
 @pytest.mark.parametrize("as_error_of_a_library", [False, True])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_is_told_and_nothing_can_make_an_error_of_it(

@@ -118,7 +118,11 @@ def at_work(
             progress.say(f"metrics: http://127.0.0.1:{port}/metrics")
         writer = _Writer(out, verb, progress)
         stack.callback(writer.stop)
-        yield
+        try:
+            yield
+        except BaseException as error:
+            vars(error)["run_folder"] = out  # where the command may keep the traceback
+            raise
     shutil.rmtree(out / "work", ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -37,8 +38,12 @@ class _Stopped(BaseException):
 
 
 def run() -> None:
-    """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run)."""
+    """Run the command; errors a user can mend are one line, exit code 2 (options) or 1 (run).
+
+    An unexpected error is one line too, exit code 70, with its traceback in a file.
+    """
     share_one_heap()
+    output = _output()
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -49,7 +54,9 @@ def run() -> None:
         signal.signal(number, stop)
     try:
         # Not standalone: usage errors are to be one line as all others, not a box.
-        sys.exit(app(prog_name="webpairs", standalone_mode=False))
+        code = app(prog_name="webpairs", standalone_mode=False)
+        sys.stdout.flush()  # while a reader that has gone can still be told from a fault
+        sys.exit(code)
     except BaseException as error:
         # A library that was interrupted, such as DuckDB, may have made an error of its own of it.
         if received:
@@ -59,10 +66,30 @@ def run() -> None:
             print("webpairs: stopped; type the same line again to go on", file=sys.stderr)
             sys.exit(128 + received[0])
         if (line := _line_of(error)) is None:
-            raise
+            from webpairs.cli import last_resort
+
+            # click and rich make a SystemExit of any broken pipe, also of one to a worker.
+            if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+                error = error.__context__
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
+            if isinstance(error, BrokenPipeError) and last_resort.is_broken(output):
+                # What Python still has to flush goes nowhere, or it would complain.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                sys.exit(1)
+            print(f"webpairs: {last_resort.told_of(error, sys.argv)}", file=sys.stderr)
+            sys.exit(last_resort.EXIT_CODE)
         if line:
             print(f"webpairs: {line}", file=sys.stderr)
         sys.exit(1 if isinstance(error, RunError) else 2)
+
+
+def _output() -> int | None:
+    """Return a descriptor of standard output that stays what it is; rich replaces a broken one."""
+    try:
+        return os.dup(1)
+    except OSError:
+        return None
 
 
 def _line_of(error: BaseException) -> str | None:

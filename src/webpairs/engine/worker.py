@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ def serve(connection: Connection, fetch_socket: socket.socket) -> None:
     def do(position: int, function: Any, unit: Any) -> None:
         try:
             answer = ("result", position, function(unit, link))
-        except Exception as error:
+        except BaseException as error:  # a thread that ends in silence would leave its unit open
             answer = ("raise", position, _portable(error))
         try:
             link.send(*answer)
@@ -102,18 +103,20 @@ def serve(connection: Connection, fetch_socket: socket.socket) -> None:
             link.answered(number, value)
 
 
-def _portable(error: Exception) -> Exception:
+def _portable(error: BaseException) -> Exception:
     """Return an error that survives the way through the socket, with its traceback as a note."""
     import pickle
     import traceback
 
     note = "in a worker:\n" + "".join(traceback.format_exception(error))
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {error}")
-    error.add_note(note)
-    return error
+    portable = RuntimeError(f"{type(error).__name__}: {error}")
+    # A SystemExit, or a panic of a Rust library, must not end the coordinator as its own would.
+    if isinstance(error, Exception):
+        with suppress(Exception):
+            pickle.loads(pickle.dumps(error))
+            portable = error
+    portable.add_note(note)
+    return portable
 
 
 def end_with(coordinator_pid: int) -> None:

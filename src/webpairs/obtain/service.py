@@ -43,11 +43,16 @@ class FetchService:
         self._started = threading.Event()
         self._stop = asyncio.Event()
         self._fetcher: Fetcher | None = None
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="fetcher", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._started.wait()
+        if self._failure is not None:
+            self._thread.join()
+            self._loop.close()
+            raise self._failure
         return self
 
     def __exit__(
@@ -73,7 +78,14 @@ class FetchService:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._serve())
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:
+            if self._started.is_set():
+                raise
+            self._failure = error  # who started the fetcher waits for it, and raises it
+        finally:
+            self._started.set()
 
     async def _serve(self) -> None:
         resolver = self._resolver or CachingResolver()
