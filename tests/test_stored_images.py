@@ -109,5 +109,7 @@ def test_a_dataset_of_an_earlier_version_is_resumed_with_the_options_it_had(
         del stored["options"][f"recipe.{name}"]
     manifest.write_bytes(orjson.dumps(stored))
     build_dataset(options(little_web, run))
-    with pytest.raises(ConfigError, match=r"recipe\.image_format: there jpeg, asked png"):
+    with pytest.raises(
+        ConfigError, match="--image-format: the run has jpeg, this line asks for png"
+    ):
         build_dataset(options(little_web, run, image_format="png"))

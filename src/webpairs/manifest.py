@@ -41,11 +41,19 @@ _EARLIER: Final = {
     if field.default is not MISSING
 }
 """Options that datasets of earlier versions do not name, and what they were built with."""
-_RECIPE_OPTIONS: Final = frozenset({"texts", "image_sources", "languages", "resize", "model"})
+_RECIPE_OPTIONS: Final = frozenset(
+    {"texts", "image_sources", "languages", "resize", "model", "image_format", "max_aspect"}
+)
 """Fields of the recipe that have an option of the same name."""
 _NAMES: Final = {
     "name": "--recipe",
     "image_size_px": "--image-size",
+    "min_side_px": "--min-side",
+    "min_image_bytes": "--min-bytes",
+    "jpeg_quality": "--image-quality",
+    "png_compression": "--image-quality",
+    "webp_quality": "--image-quality",
+    "sha256": "the SHA-256 of the file of --recipe",
     "verb": "the verb",
     "format": "the format of the run folder",
     "cleaner": "the version of the text cleaner",

@@ -35,6 +35,8 @@ TABLE_SHARD_SIZE: Final = 10_000
 MAX_SHARD_SIZE: Final = 1_000_000
 MIN_MEMORY_BYTES: Final = 500_000_000
 MAX_IMAGE_SIZE_PX: Final = 4_096
+MAX_TEXT_CHARS: Final = 8_192
+"""As `extract.text.MAX_TEXT_CHARS`, to which texts are cut."""
 MAX_SIDE_PX: Final = 65_500
 """As `image.MAX_SIDE_PX`: longer ones are dropped anyhow."""
 QUALITIES: Final = {"jpeg": (1, 100), "png": (0, 9), "webp": (1, 100)}
@@ -117,7 +119,13 @@ class BuildOptions(FetchOptions):
         check_range("--seed", self.seed, 0, 2**63 - 1, "")
         if self.metrics_port is not None:
             check_range("--metrics-port", self.metrics_port, 0, 65_535, "")
-        self._check_stored(self.resolved_recipe())
+        recipe = self.resolved_recipe()
+        if recipe.model == NO_MODEL and self.threshold is not None:
+            raise ConfigError(
+                f"--threshold {self.threshold:g} needs scores, and recipe {recipe.name} has the "
+                "model none: leave it out, or say --model"
+            )
+        self._check_stored(recipe)
 
     def resolved_recipe(self) -> Recipe:
         """Return the recipe with this build's options laid over it."""
@@ -291,7 +299,7 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
             for value in values:
                 check_one(name, value, known)
     if options.languages is not None:
-        _check_languages(options.languages)
+        check_languages("--languages", options.languages)
     if options.workers is not None:
         check_range("--workers", options.workers, 1, 1024, "processes")
     if options.max_memory_bytes < MIN_MEMORY_BYTES:
@@ -301,13 +309,14 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
         )
 
 
-def _check_languages(languages: tuple[str, ...]) -> None:
+def check_languages(option: str, languages: tuple[str, ...]) -> None:
+    """Raise ConfigError unless these are codes of languages, or `any` alone."""
     from webpairs.extract.language import LANGUAGES
 
     if not languages:
-        raise ConfigError("--languages is empty: use any, or codes such as en,de")
+        raise ConfigError(f"{option} is empty: use any, or codes such as en,de")
     if "any" in languages and len(languages) > 1:
-        raise ConfigError(f"--languages {','.join(languages)} says any and more: use one of them")
+        raise ConfigError(f"{option} {','.join(languages)} says any and more: use one of them")
     if languages not in (("any",), ("en",)):
         for language in languages:
-            check_one("--languages", language, ("any", *sorted(LANGUAGES)))
+            check_one(option, language, ("any", *sorted(LANGUAGES)))

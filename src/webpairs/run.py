@@ -219,7 +219,7 @@ def extract_candidates(
     with explained(out), locked(out), at_work(out, "extract", progress):
         decisive: dict[str, Any] = {
             name: getattr(recipe, name)
-            for name in ("name", "texts", "image_sources", "min_text_chars", "languages")
+            for name in ("name", "texts", "image_sources", "min_text_chars", "languages", "sha256")
         } | {"url_column": options.url_column, "text_column": options.text_column}
         manifest = start_or_resume(out, new_manifest("extract", decisive, inputs, None))
         run = _Run(out, progress, resolve_workers(options.workers), options.max_memory_bytes)

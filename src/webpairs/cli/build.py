@@ -91,9 +91,9 @@ def build_verb(
         str | None,
         typer.Option(
             "--recipe",
-            metavar="NAME",
-            help="Rules of the dataset: laion400m, or download, which keeps whatever can be "
-            "stored. (default: laion400m; download with --model none)",
+            metavar="NAME|FILE",
+            help="Rules of the dataset: laion400m; download, which keeps whatever can be stored; "
+            "or a TOML file of your own. (default: laion400m; download with --model none)",
             rich_help_panel=CANDIDATES,
             show_default=False,
         ),

@@ -28,7 +28,10 @@ Out = Annotated[
 RecipeName = Annotated[
     str,
     typer.Option(
-        "--recipe", metavar="NAME", help="Rules of the dataset.", rich_help_panel=CANDIDATES
+        "--recipe",
+        metavar="NAME|FILE",
+        help="Rules of the dataset: laion400m, download, or a TOML file of your own.",
+        rich_help_panel=CANDIDATES,
     ),
 ]
 Languages = Annotated[

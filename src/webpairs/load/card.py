@@ -197,6 +197,12 @@ def _what(facts: CardFacts) -> Iterator[str]:
         yield "**The run is not finished: more samples are to come.**"
 
 
+def _hash_of_recipe(options: Mapping[str, Any]) -> str:
+    """Tell the hash of a recipe that is a file; those of the package have none."""
+    sha256 = options.get("recipe.sha256")
+    return "" if sha256 is None else f" (a file with SHA-256 {sha256[:12]})"
+
+
 def _stored_kind(options: Mapping[str, Any]) -> str:
     """Name what a resized picture is stored as; datasets of earlier versions have JPEGs."""
     kind = options.get("recipe.image_format", "jpeg")
@@ -222,7 +228,7 @@ def _rules(status: Status) -> Iterator[str]:
         else "taken from the response records of the crawl"
     )
     rows = [
-        ("recipe", f"`{options['recipe.name']}`"),
+        ("recipe", f"{code(options['recipe.name'])}{_hash_of_recipe(options)}"),
         ("texts", f"{_list(options['recipe.texts'])}, {options['recipe.min_text_chars']} "
          "characters or more"),
         ("languages", _list(options["recipe.languages"])),

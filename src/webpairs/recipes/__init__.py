@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Final
 
@@ -42,12 +43,26 @@ class Recipe:
     png_compression: int = 6
     """Level of zlib, 0 to 9: the pixels are the same."""
     webp_quality: int = 95
+    sha256: str | None = None
+    """Of the file that it was read from; None for the recipes of this package."""
 
 
 def load_recipe(name: str) -> Recipe:
-    """Return the recipe called `name`; raise ConfigError naming the known ones otherwise."""
+    """Return the recipe called `name`, or the one in the file of this path.
+
+    Raises ConfigError naming the known ones, or what is wrong in the file.
+    """
     if name not in NAMES:
-        raise ConfigError(f"unknown recipe {name!r}: use one of {', '.join(NAMES)}")
+        if not name.endswith((".toml", ".py")) and "/" not in name:
+            near = get_close_matches(name, NAMES, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"unknown recipe {name!r}: {hint}use one of {', '.join(NAMES)}, or a TOML file of "
+                "your own, such as mine.toml"
+            )
+        from webpairs.recipes.from_file import read_recipe
+
+        return read_recipe(name)
     recipe = import_module(f"webpairs.recipes.{name}").RECIPE
     assert isinstance(recipe, Recipe)
     return recipe
