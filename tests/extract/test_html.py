@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webpairs.extract.charset import codec_of, decode_html
+from webpairs.extract.charset import decode_html
+from webpairs.extract.encodings import encoding_of
 from webpairs.extract.html import read_html
 from webpairs.extract.license import License
 from webpairs.extract.page import ExtractRules
@@ -229,7 +230,7 @@ def test_charset_guessed() -> None:
 
 
 def test_utf16_in_meta_is_utf8() -> None:
-    assert codec_of("utf-16") == "utf-16-le"
+    assert encoding_of("utf-16") == "utf-16-le"
     assert decode_html("<meta charset=utf-16>ß".encode()).endswith("ß")
 
 

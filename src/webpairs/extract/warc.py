@@ -22,6 +22,7 @@ from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.url import join_url, normalise_url
 from webpairs.http import Head, decode_body
 from webpairs.inputs import open_input
+from webpairs.media_type import media_type
 from webpairs.records import Record, RecordReader
 
 MAX_PAGE_BYTES: Final = 8 << 20
@@ -132,7 +133,11 @@ def is_page(record: Record) -> bool:
 
 
 def _media_type(head: Head) -> str:
-    return (head.get("content-type") or "").partition(";")[0].strip().lower()
+    return media_type(_content_type(head))[0]
+
+
+def _content_type(head: Head) -> str:
+    return ", ".join(head.get_all("content-type"))
 
 
 def _extract_page(
@@ -150,7 +155,7 @@ def _extract_page(
         stats.drop(Drop.RECORD_BROKEN)
         return
     try:
-        found = read_html(body.data, head.get("content-type"), writer.rules)
+        found = read_html(body.data, _content_type(head), writer.rules)
     except ValueError:
         stats.drop(Drop.RECORD_BROKEN)
         return
