@@ -338,6 +338,7 @@ def test_shards_are_numbered_on_and_keys_stay_as_wide(tmp_path: Path) -> None:
         "first_shard": 4,
         "num_shards": 1,
         "when": 0,
+        "check_hashes": "on",
         "shards": {"00004": {"dns": 1, "timeout": 1}},
     }
 

@@ -107,8 +107,8 @@ REMEDIES: Final[Mapping[Drop, str]] = {
     Drop.NOT_ARCHIVED: "these WARC files hold the pages but not their images: --images web "
     "fetches them",
     Drop.ARCHIVE_BROKEN: "the WARC files are damaged or cut: fetch them again",
-    Drop.HASH_MISMATCH: "the table has a column of hashes that are not of the images: leave that "
-    "column out",
+    Drop.HASH_MISMATCH: "the table has a column of hashes that are not of the images: "
+    "{command} retry {out} --reasons hash_mismatch --check-hashes off does not compare them",
     Drop.BLOCK_LISTED_IMAGE: "look at the block-lists that were given",
     Drop.NOT_AN_IMAGE: "the URLs lead to pages instead of pictures: is --url-column the column of "
     "images, and do the sites want a login?",

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from webpairs.engine.link import Link, Preprocess
 from webpairs.errors import DataError, Drop
+from webpairs.hash_check import HashTally
 from webpairs.image import ImageRules, Stored, decode, store
 from webpairs.judge import judge
 from webpairs.obtain.archive import ArchiveReader
@@ -62,6 +63,8 @@ class BuildUnit:
     decode_threads: int
     """More than one where there are fewer shards than workers; never changes the shard."""
     given_columns: GivenColumns = ()
+    check_hashes: str = "on"
+    """One of `hash_check.CHECKS`."""
 
 
 @dataclass(slots=True)
@@ -141,6 +144,7 @@ def build_shard(unit: BuildUnit, link: Link) -> ShardCounts:
                 "images": counts.images,
                 "image_bytes": counts.image_bytes,
                 "texts_embedded": counts.texts_embedded,
+                "hashes": builder.hashes(),
                 "started": started.isoformat(),
                 "seconds": {"total": round(seconds, 3), **builder.seconds()},
             }
@@ -159,6 +163,7 @@ class _ShardBuilder:
         """Candidates whose images come in any order."""
         self._streamed: dict[int, Row] = {}
         """Candidates that were read and are not written yet, where images come in order."""
+        self._hashes = HashTally(unit.check_hashes)
         self._embed_s = 0.0
         self._write_s = 0.0
         self._decode_s = 0.0
@@ -176,6 +181,10 @@ class _ShardBuilder:
                 "receive": self._receive_s,
             }
         return {name: round(value, 3) for name, value in seconds.items()}
+
+    def hashes(self) -> dict[str, int]:
+        """Return how many images had the hash that a table gives, and how many another."""
+        return {"right": self._hashes.num_right, "wrong": self._hashes.num_wrong}
 
     def run(self, writer: ShardWriter) -> ShardCounts:
         batch: list[_Asked] = []
@@ -239,11 +248,10 @@ class _ShardBuilder:
                 "fetch_date": outcome.date_ms,
                 "permissions": outcome.permissions,
             }
-            wrong = {number: _wrong_hash(hashes[number], outcome.data) for number in numbers}
+            wrong = self._hashes.wrong({n: hashes[n] for n in numbers}, outcome.data)
             for number, error in wrong.items():
-                if error is not None:
-                    yield _Obtained([number], facts=facts, error=error)
-            right = [number for number, error in wrong.items() if error is None]
+                yield _Obtained([number], facts=facts, error=error)
+            right = [number for number in numbers if number not in wrong]
             if right:
                 yield _Obtained(right, outcome.data, outcome.opt_out, facts)
 
@@ -325,6 +333,7 @@ class _ShardBuilder:
         self._link.report(
             {"done": len(numbers), "samples": self._counts.samples - before[0]}
             | {str(drop): num for drop, num in news.items()}
+            | self._hashes.news()
         )
 
     def _rows(self, numbers: list[int]) -> list[Row]:
@@ -465,14 +474,3 @@ def _same_image(one: Row, other: Row) -> bool:
         and one["image_file"] == other["image_file"]
         and one["image_offset"] == other["image_offset"]
     )
-
-
-def _wrong_hash(given: str | None, data: bytes) -> DataError | None:
-    """Return what is wrong where a table gave another hash of the image, `sha256:` or `md5:`."""
-    if given is None:
-        return None
-    kind, _, digest = given.partition(":")
-    found = hashlib.new(kind, data, usedforsecurity=False).hexdigest()
-    if found == digest:
-        return None
-    return DataError(Drop.HASH_MISMATCH, f"{kind} {found}, the table says {digest}")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from webpairs.engine.link import Preprocess
 from webpairs.figures import FetchFigures
+from webpairs.hash_check import HashWatch
 from webpairs.progress import RunProgress
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ class CoordinatorLink:
         progress: RunProgress,
         model: Model | None = None,
         fetcher: FetchService | None = None,
+        hashes: HashWatch | None = None,
     ) -> None:
         self._progress = progress
         self._model = model
         self._fetcher = fetcher
+        self._hashes = hashes
         self._client: FetchClient | None = None
         self._lock = threading.Lock()
 
@@ -87,7 +90,7 @@ class CoordinatorLink:
     def report(self, counts: Mapping[str, float]) -> None:
         """Pass counts on to the progress shown."""
         with self._lock:
-            self._progress.add(counts)
+            self._progress.add(counts if self._hashes is None else self._hashes.take(counts))
 
 
 def _no_model(image: object) -> npt.NDArray[np.uint8]:

@@ -39,7 +39,7 @@ _EARLIER: Final = {
     f"recipe.{field.name}": field.default
     for field in fields(Recipe)
     if field.default is not MISSING
-}
+} | {"check_hashes": "on"}
 """Options that datasets of earlier versions do not name, and what they were built with."""
 _RECIPE_OPTIONS: Final = frozenset(
     {"texts", "image_sources", "languages", "resize", "model", "image_format", "max_aspect"}

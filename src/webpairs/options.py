@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from webpairs.errors import ConfigError
 from webpairs.fetch_options import FetchOptions, check_range
+from webpairs.hash_check import CHECKS
 from webpairs.obtain.permissions import check_signals
 from webpairs.obtain.rules import FetchRules
 from webpairs.quantities import counted, size_of
@@ -75,6 +76,7 @@ class BuildOptions(FetchOptions):
     keep_opted_out: bool = False
     url_column: str | None = None
     text_column: str | None = None
+    check_hashes: str = "on"
     ignore_signals: tuple[str, ...] = ()
     shard_size: int | None = None
     limit: int | None = None
@@ -86,6 +88,7 @@ class BuildOptions(FetchOptions):
 
     def __post_init__(self) -> None:
         check_one("--images", self.images, IMAGES)
+        check_one("--check-hashes", self.check_hashes, CHECKS)
         _check_common(self)
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise ConfigError(
@@ -187,6 +190,7 @@ class BuildOptions(FetchOptions):
             "keep_opted_out": self.keep_opted_out,
             "url_column": self.url_column,
             "text_column": self.text_column,
+            "check_hashes": self.check_hashes,
             "ignore_signals": sorted(self.ignore_signals),
             "shard_size": self.shard_size,
             "limit": self.limit,
@@ -209,6 +213,8 @@ class RetryOptions(FetchOptions):
 
     out: str
     reasons: tuple[str, ...] = RETRY_REASONS
+    check_hashes: str | None = None
+    """None means as in the build."""
     workers: int | None = None
     max_memory_bytes: int = 4_000_000_000
     metrics_port: int | None = None
@@ -217,6 +223,8 @@ class RetryOptions(FetchOptions):
         """Lay these over the options of the build; raise ConfigError as `BuildOptions` does."""
         mine = {field.name: getattr(self, field.name) for field in fields(self)}
         del mine["reasons"]
+        if self.check_hashes is None:
+            del mine["check_hashes"]
         return BuildOptions(**{**built_with, **mine})
 
 

@@ -141,7 +141,12 @@ def retry_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plan_retry(
-    out: Path, manifest: Mapping[str, Any], reasons: Sequence[Drop], *, memory_bytes: int
+    out: Path,
+    manifest: Mapping[str, Any],
+    reasons: Sequence[Drop],
+    *,
+    memory_bytes: int,
+    check_hashes: str = "on",
 ) -> RetryPlan:
     """Cut the candidates whose latest outcome is one of `reasons` into shards, and record it.
 
@@ -158,10 +163,11 @@ def plan_retry(
         first = num_built + sum(len(retry.shards) for retry in retries)
     else:
         number, first = record.number, record.first_shard
-        if set(record.reasons) != set(reasons):
+        if set(record.reasons) != set(reasons) or record.check_hashes != check_hashes:
             raise ConfigError(
                 f"retry {number} of {out} is not finished: finish it with "
                 f"webpairs retry {out} --reasons {','.join(record.reasons)}"
+                + _typed_check(record.check_hashes, manifest)
             )
     unique = out / "work" / "unique"
     if record is None or not _is_cut(out, unique, record):
@@ -170,7 +176,7 @@ def plan_retry(
             shards = _cut(chosen, unique, keys, first, manifest["options"]["shard_size"])
         if record is None:
             when = datetime.now(UTC).isoformat()
-            record = RetryRecord(number, tuple(reasons), first, shards, when)
+            record = RetryRecord(number, tuple(reasons), first, shards, when, check_hashes)
             if shards:
                 write_retry(out, record)
         elif shards != record.shards:
@@ -234,6 +240,12 @@ def read_gain(out: Path, plan: RetryPlan, *, memory_bytes: int) -> RetryGain:
             "SEMI JOIN gained USING (uid_high, uid_low) GROUP BY uid_high, uid_low) GROUP BY reason"
         ).fetchall()
     return RetryGain(plan.taken, Counter({Drop(reason): num for reason, num in rows}), dropped)
+
+
+def _typed_check(check_hashes: str, manifest: Mapping[str, Any]) -> str:
+    """Return the option that a retry was begun with, where it is not as in the build."""
+    built_with = manifest["options"].get("check_hashes", "on")
+    return "" if check_hashes == built_with else f" --check-hashes {check_hashes}"
 
 
 def _is_cut(out: Path, unique: Path, record: RetryRecord) -> bool:

@@ -27,6 +27,8 @@ class RetryRecord:
     first_shard: int
     shards: Mapping[str, Counter[Drop]]
     when: str
+    check_hashes: str = "on"
+    """What it does about hashes that tables give (`hash_check.CHECKS`)."""
 
     @property
     def taken(self) -> Counter[Drop]:
@@ -53,6 +55,7 @@ def write_retry(out: Path, record: RetryRecord) -> None:
             "first_shard": record.first_shard,
             "num_shards": len(record.shards),
             "when": record.when,
+            "check_hashes": record.check_hashes,
             "shards": {name: _to_json(counts) for name, counts in record.shards.items()},
         },
     )
@@ -79,6 +82,7 @@ def _from_json(content: Mapping[str, Any]) -> RetryRecord:
             for name, counts in content["shards"].items()
         },
         when=content["when"],
+        check_hashes=content.get("check_hashes", "on"),
     )
 
 

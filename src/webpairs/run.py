@@ -41,6 +41,7 @@ from webpairs.extract.table_columns import TableColumns
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
 from webpairs.files import remove_leftovers, write_json
 from webpairs.funnel import read_funnel, read_json
+from webpairs.hash_check import HashWatch
 from webpairs.image import ImageRules
 from webpairs.inputs import Input, find_inputs, told_of_reads
 from webpairs.lost_stats import check_stats
@@ -169,7 +170,13 @@ def retry_dataset(
         manifest = read_retryable(out)  # now that nobody else writes it
         remove_leftovers(out)
         run = _Run(out, progress, resolve_workers(build.workers), build.max_memory_bytes)
-        plan = plan_retry(out, manifest, reasons, memory_bytes=build.max_memory_bytes)
+        plan = plan_retry(
+            out,
+            manifest,
+            reasons,
+            memory_bytes=build.max_memory_bytes,
+            check_hashes=build.check_hashes,
+        )
         placeholders = gain = None
         if plan.shards:
             build, manifest = ask_as_before(out, manifest, build, "retry", progress.say)
@@ -352,6 +359,7 @@ class _Run:
                 ignored_signals=frozenset(options.ignore_signals),
                 decode_threads=-(-self._workers // max(1, min(self._workers, len(shards)))),
                 given_columns=given,
+                check_hashes=options.check_hashes,
             )
             for shard in shards
         ]
@@ -364,9 +372,11 @@ class _Run:
                 from webpairs.obtain.service import FetchService
 
                 fetcher = stack.enter_context(FetchService(options.fetch_rules(), resolver))
-            link = CoordinatorLink(self._progress, model, fetcher)
+            hashes = HashWatch(options.check_hashes, self._progress.say)
+            link = CoordinatorLink(self._progress, model, fetcher, hashes)
             in_flight = 1 if fetcher is None else SHARDS_A_WORKER
             self._map("build", "candidates", build_shard, units, marks, amounts, link, in_flight)
+            hashes.end()
 
     def count_texts(self) -> PlaceholderReport:
         """Write the column `texts_per_image` of all samples and say which images have many."""

@@ -177,6 +177,16 @@ def build_verb(
     image_sources: ImageSources = None,
     url_column: UrlColumn = None,
     text_column: TextColumn = None,
+    check_hashes: Annotated[
+        str,
+        typer.Option(
+            "--check-hashes",
+            metavar="on|warn|off",
+            help="Where a table gives hashes of its images (sha256, md5, hash): drop images that "
+            "have another, keep and count them, or do not compare.",
+            rich_help_panel=CANDIDATES,
+        ),
+    ] = "on",
     keep_opted_out: Annotated[
         bool,
         typer.Option(
@@ -258,6 +268,7 @@ def build_verb(
         image_sources=split_list(image_sources),
         url_column=url_column,
         text_column=text_column,
+        check_hashes=check_hashes,
         keep_opted_out=keep_opted_out,
         ignore_signals=split_list(ignore_signals) or (),
         per_host=per_host,
@@ -303,6 +314,16 @@ def retry_verb(
             show_default=False,
         ),
     ] = None,
+    check_hashes: Annotated[
+        str | None,
+        typer.Option(
+            "--check-hashes",
+            metavar="on|warn|off",
+            help="What to do about hashes that a table gives, as in build. (default: as in the "
+            "build)",
+            show_default=False,
+        ),
+    ] = None,
     per_host: PerHost = None,
     per_host_rate: PerHostRate = None,
     connections: Connections = None,
@@ -322,6 +343,7 @@ def retry_verb(
     options = RetryOptions(
         out=folder,
         reasons=RETRY_REASONS if reasons is None else split_list(reasons) or (),
+        check_hashes=check_hashes,
         per_host=per_host,
         per_host_rate=per_host_rate,
         connections=connections,
