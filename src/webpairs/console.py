@@ -137,6 +137,12 @@ def print_export_result(result: ExportResult) -> None:
         _say(console, f"  {report.target.folder}")
     if result.finished_before:
         _say(console, "it was finished before: nothing was left to do")
+    if result.wrote_nothing:
+        _say(
+            console,
+            "nothing was written: every chosen sample was skipped, for the reasons above; "
+            "webpairs verify says what is wrong with the dataset",
+        )
 
 
 def print_report_result(result: ReportResult) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from webpairs.cli.app import make_progress, split_list, verb
+from webpairs.cli.app import exit_if_empty, make_progress, split_list, verb
 from webpairs.cli.options import Out, Workers
 
 Source = Annotated[
@@ -107,7 +107,9 @@ def export_verb(
         samples_per_shard=samples_per_shard,
         workers=workers,
     )
-    print_export_result(export_dataset(options, make_progress()))
+    result = export_dataset(options, make_progress())
+    print_export_result(result)
+    exit_if_empty(kept_nothing=result.wrote_nothing)
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

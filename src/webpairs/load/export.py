@@ -76,6 +76,11 @@ class ExportResult:
     problems: dict[str, int]
     """What was found wrong with the source, of this run."""
 
+    @property
+    def wrote_nothing(self) -> bool:
+        """Whether no sample of those chosen could be written."""
+        return not any(report.num_samples for report in self.reports)
+
 
 def export_dataset(options: ExportOptions, progress: RunProgress | None = None) -> ExportResult:
     """Write a dataset in another format, or go on with it; return what was written.

@@ -123,10 +123,11 @@ def build_index(options: IndexOptions, progress: RunProgress | None = None) -> I
     """
     progress = progress or RunProgress(quiet=True)
     source = open_dataset(options.source).source
+    # An empty run folder has no embeddings either, which would be the wrong thing to say.
+    if not any(source.num_rows(place) for place in range(len(source.names))):
+        raise ConfigError(f"{source.folder} ({source.kind}) has no samples to index")
     folder = index_folder(source, options.out)
     kinds = vectors_of(source)
-    if not kinds["image"].num_rows:
-        raise ConfigError(f"{source.folder} ({source.kind}) has no samples to index")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
