@@ -456,6 +456,7 @@ OPTIONS = {
         "--croissant": "JSON-LD",
         "--name": "the folder's name",
     },
+    "show": {"--format": "default: table"},
     "info": {"--rows": "default: 5", "--json": "JSON"},
     "verify": {"--deep": "Decode", "--json": "JSON", "--workers": "one a core"},
     "report": {"--out": "default: report.html", "--images": "thumbnails"},

@@ -44,7 +44,7 @@ def print_index_result(result: IndexResult) -> None:
 def print_search_result(result: SearchResult, output: str, title: str) -> None:
     """Print results as a table, as JSON or as an HTML page."""
     if output == "json":
-        hits = [_plain(hit.as_json()) for hit in result.hits]
+        hits = [plain(hit.as_json()) for hit in result.hits]
         found = orjson.dumps({"note": result.note, "hits": hits}, option=orjson.OPT_INDENT_2)
         sys.stdout.write(found.decode() + "\n")
     elif output == "html":
@@ -68,7 +68,7 @@ def _print_table(result: SearchResult) -> None:
     for hit in result.hits:
         table.add_row(
             "" if hit.similarity is None else f"{hit.similarity:.3f}",
-            _shown(hit.key, TEXT_CHARS),
+            shown(hit.key, TEXT_CHARS),
             _column(hit, "caption", TEXT_CHARS),
             _column(hit, "url", URL_CHARS),
         )
@@ -76,25 +76,25 @@ def _print_table(result: SearchResult) -> None:
 
 
 def _column(hit: Hit, name: str, most: int) -> Text:
-    return _shown(str(hit.columns.get(name, "")), most)
+    return shown(str(hit.columns.get(name, "")), most)
 
 
-def _shown(text: str, most: int) -> Text:
+def shown(text: str, most: int) -> Text:
     """Return a text of the web for a terminal: cut, no markup, nothing that steers it."""
     cut = text if len(text) <= most else text[:most] + "..."
     return Text("".join(one if one.isprintable() else " " for one in cut))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value as JSON has it: bytes as hex, what is no number as null."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): plain(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return value
 
 

@@ -112,6 +112,34 @@ def export_verb(
     exit_if_empty(kept_nothing=result.wrote_nothing)
 
 
+@verb(
+    "show",
+    "webpairs show my-dataset 000010023",
+    "webpairs show my-dataset https://example.org/cat.jpg --format json",
+)
+def show_verb(
+    source: Source,
+    asked: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY|UID|URL",
+            help="A sample's key, a candidate's uid (32 hex digits), or an image's URL.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str, typer.Option("--format", metavar="table|json", help="How to print.")
+    ] = "table",
+) -> None:
+    """Show all facts of a row, sample or drop: where found, licence, scores, where it lies."""
+    from webpairs.console_show import FORMATS, print_rows
+    from webpairs.load.row_lookup import show_rows
+    from webpairs.options import check_one
+
+    check_one("--format", output, FORMATS)
+    print_rows(show_rows(source, asked), output)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 

@@ -72,6 +72,7 @@ def index_verb(
     'webpairs search my-dataset "a red car" --not "at night"',
     "webpairs search my-dataset --image photo.jpg --format html > like-it.html",
     "webpairs search my-dataset --like 000010023 --unique",
+    'webpairs search my-dataset --where "license_id is not null" --format json',
 )
 def search_verb(
     folder: Folder,
@@ -111,8 +112,9 @@ def search_verb(
         typer.Option(
             "--where",
             metavar="EXPR",
-            help="Only among samples for which this SQL expression over their columns is true, "
-            "e.g. \"similarity > 0.32 and nsfw = 'UNLIKELY'\".",
+            help="Only among samples for which this SQL expression over their columns is true; "
+            "alone, all of these in the order of keys, e.g. "
+            "\"similarity > 0.32 and nsfw = 'UNLIKELY'\".",
             show_default=False,
         ),
     ] = None,
@@ -132,10 +134,15 @@ def search_verb(
     model: SearchModel = None,
     index: IndexFolder = None,
     output: Annotated[
-        str, typer.Option("--format", metavar="table|json|html", help="How to print.")
+        str,
+        typer.Option(
+            "--format",
+            metavar="table|json|html",
+            help="How to print; json has page and crawl file too.",
+        ),
     ] = "table",
 ) -> None:
-    """Find samples by text, by picture, or by what they are like."""
+    """Find samples by text, by picture, by what they are like, or by --where alone."""
     from webpairs.console_search import print_search_result
     from webpairs.options import check_one
     from webpairs.search.options import FORMATS, SearchOptions
@@ -153,10 +160,11 @@ def search_verb(
         kind=kind,
         unique=unique,
         pictures=output == "html",
+        found_at=output == "json",
         model=model,
         index=index,
     )
     result = search_dataset(options)
     if result.note is not None:
         print(f"webpairs: {result.note}", file=sys.stderr)
-    print_search_result(result, output, " + ".join(map(str, texts or image or like or ())))
+    print_search_result(result, output, " + ".join(map(str, texts or image or like or (where,))))

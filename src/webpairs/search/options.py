@@ -15,6 +15,16 @@ MAX_K: Final = 10_000
 """Results of a query; also the most that clip-retrieval's clients may ask of a server."""
 MAX_TEXT_CHARS: Final = 2_000
 FORMATS: Final = ("table", "json", "html")
+FOUND_AT: Final = (
+    "page_url",
+    "crawl_file",
+    "crawl_offset",
+    "crawl_date",
+    "final_url",
+    "image_file",
+    "image_offset",
+)
+"""Columns that tell where a sample was found."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,18 +81,34 @@ class SearchOptions:
     """Of samples that show the same, only the best."""
     pictures: bool = False
     """Whether the samples' images are handed out too."""
+    found_at: bool = False
+    """Whether it is told too where the samples were found: page and crawl file."""
     model: str | None = None
     index: str | None = None
 
     def __post_init__(self) -> None:
         _check_source(self.source)
-        if not (self.texts or self.images or self.like):
-            raise ConfigError("nothing to search for: give a text, --image FILE or --like KEY")
+        if not self.has_query:
+            if self.where is None:
+                raise ConfigError(
+                    "nothing to search for: give a text, --image FILE, --like KEY or --where EXPR"
+                )
+            for option, is_given in (("--not", self.without), ("--unique", self.unique)):
+                if is_given:
+                    raise ConfigError(
+                        f"{option} needs something to search for beside --where: give a text, "
+                        "--image FILE or --like KEY"
+                    )
         check_k(self.k)
         for text in (*self.texts, *self.without):
             check_text(text)
         if self.kind is not None:
             check_one("--in", self.kind, KINDS)
+
+    @property
+    def has_query(self) -> bool:
+        """Whether something is searched for; else the rows of `where` are listed."""
+        return bool(self.texts or self.images or self.like)
 
 
 def check_k(k: int) -> None:

@@ -22,7 +22,7 @@ import pyarrow as pa
 from webpairs.errors import ConfigError
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import TABULAR
-from webpairs.load.source import Rows, take
+from webpairs.load.source import Rows, Source, take
 from webpairs.quantities import counted
 from webpairs.search.captions import find_words
 from webpairs.search.chosen_rows import ChosenRows
@@ -30,7 +30,7 @@ from webpairs.search.copies import fold_copies
 from webpairs.search.index import Index, open_index
 from webpairs.search.index_file import index_command, index_folder
 from webpairs.search.model import NoModel, embed_images, load_model_of, read_image
-from webpairs.search.options import MAX_K, SearchOptions
+from webpairs.search.options import FOUND_AT, MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
 from webpairs.search.row_store import RowStore
 from webpairs.search.vectors import KINDS, Floats, Kind, vectors_of
@@ -319,12 +319,17 @@ class Searcher:
 
 
 def search_dataset(options: SearchOptions) -> SearchResult:
-    """Search a dataset once.
+    """Search a dataset once; without a query, list the samples of `where` in the order of keys.
 
     Without a model, texts are looked for in captions instead, and the result says so. Raises
     ConfigError for what cannot be searched for.
     """
+    if not options.has_query:
+        from webpairs.search.first_rows import first_rows
+
+        return first_rows(options)
     searcher = Searcher.open(options.source, index=options.index, model=options.model)
+    columns = shown_columns(searcher.dataset.source, options)
     kind = searcher.index(options.kind).vectors.kind
     images = [read_image(path) for path in options.images]
     terms = [searcher.like(key, kind) for key in options.like]
@@ -337,16 +342,28 @@ def search_dataset(options: SearchOptions) -> SearchResult:
         if options.images or options.like:
             raise
         hits = searcher.search_captions(
-            options.texts, options.without, options.k, where=options.where
+            options.texts, options.without, options.k, where=options.where, columns=columns
         )
         notes.append(f"no model, so captions were searched for the words: {error}")
     else:
         query = combine(terms)
         hits = searcher.search(
-            query, options.k, kind=kind, where=options.where, unique=options.unique
+            query,
+            options.k,
+            kind=kind,
+            where=options.where,
+            unique=options.unique,
+            columns=columns,
         )
     pictures = searcher.pictures([hit.row for hit in hits]) if options.pictures else ()
     return SearchResult(tuple(hits), "; ".join(notes) or None, tuple(pictures))
+
+
+def shown_columns(source: Source, options: SearchOptions) -> tuple[str, ...]:
+    """Return the columns of the samples that are found."""
+    own = source.column_names
+    more = [name for name in FOUND_AT if name in own] if options.found_at else []
+    return (*TABULAR, *more)
 
 
 def _image_term(searcher: Searcher, path: str, data: bytes) -> Term:
