@@ -34,7 +34,8 @@ def export_verb(
         typer.Option(
             "--to",
             metavar="FORMAT",
-            help="tfds, tfds-array-record, huggingface, webdataset, laion, csv or embedding-atlas.",
+            help="tfds, tfds-array-record, huggingface, webdataset, files, parquet (with images), "
+            "laion, csv or embedding-atlas.",
             show_default=False,
         ),
     ],

@@ -15,6 +15,8 @@ FORMATS: Final = {
     "webdataset": "webpairs.load.webdataset",
     "laion": "webpairs.load.laion_export",
     "csv": "webpairs.load.csv_export",
+    "files": "webpairs.load.files_export",
+    "parquet": "webpairs.load.parquet_export",
     "embedding-atlas": "webpairs.load.embedding_atlas",
 }
 """What can be written, and the module whose `exporter` does it."""

@@ -82,16 +82,11 @@ class WebDatasetExporter:
     def targets(self, dataset: Dataset) -> Sequence[Target]:
         """Return one target: tars of images, and of embeddings only where they are asked for."""
         configs = wanted_configs(dataset, self._options.config or "images")
-        own = dataset.source.column_names
-        chosen = self._options.columns
-        if chosen is not None:
-            needed = {raw_name(name, own) for name in TABULAR}
-            own = tuple(name for name in own if name in needed or name in chosen)
         return [
             Target(
                 config="both" if "embeddings" in configs else "images",
                 folder=Path(self._options.out),
-                columns=tuple(dict.fromkeys(("key", *own))),
+                columns=columns_beside_images(dataset, self._options.columns),
                 images=True,
                 embeddings="embeddings" in configs,
                 samples_per_shard=SAMPLES_PER_SHARD,
@@ -163,6 +158,15 @@ class TarOfSamples:
         return np.array(self._starts, "<u8")
 
 
+def columns_beside_images(dataset: Dataset, chosen: Sequence[str] | None) -> tuple[str, ...]:
+    """Return all columns of the source, or the chosen ones and what features are made from."""
+    own = dataset.source.column_names
+    if chosen is not None:
+        needed = {raw_name(name, own) for name in TABULAR}
+        own = tuple(name for name in own if name in needed or name in chosen)
+    return tuple(dict.fromkeys(("key", *own)))
+
+
 def image_extension(image: bytes) -> str:
     """Return the extension of an encoded image by its first bytes; jpg where these do not help."""
     kind = sniff(image) or ""
@@ -201,8 +205,8 @@ def _usable(shard: OutputShard, batch: Batch) -> Batch:
 
 def _add(tar: TarOfSamples, batch: Batch, table: pa.Table) -> None:
     """Add the samples of a batch, with what `table` says of them."""
-    texts = _texts(table)
-    described = _json_rows(table)
+    texts = texts_of(table)
+    described = json_rows(table)
     embeddings: list[list[tuple[str, bytes]]] = [[] for _ in texts]
     for kind, rows in (("img_emb", batch.image_embeddings), ("text_emb", batch.text_embeddings)):
         if rows is not None:
@@ -217,19 +221,25 @@ def _add(tar: TarOfSamples, batch: Batch, table: pa.Table) -> None:
         tar.add(key, members + more)
 
 
-def _texts(table: pa.Table) -> list[str]:
+def texts_of(table: pa.Table) -> list[str]:
+    """Return the captions of a table, whatever its column of them is called."""
     raw = raw_name("caption", table.column_names)
     column = None if raw is None else table.column(raw)
     return feature_array("caption", column, table.num_rows).to_pylist()
 
 
-def _json_rows(table: pa.Table) -> list[bytes]:
+def json_rows(table: pa.Table) -> list[bytes]:
     """Return each row as JSON, under img2dataset's names where it has any; bytes as hex."""
+    rows = named_as_img2dataset(table).to_pylist()
+    return [orjson.dumps(row, default=json_default) for row in rows]
+
+
+def named_as_img2dataset(table: pa.Table) -> pa.Table:
+    """Return a table whose columns have img2dataset's names where it has any."""
     there = table.column_names
     better = [_JSON_NAMES.get(name, name) for name in there]
     names = [new if new not in there else old for old, new in zip(there, better, strict=True)]
-    rows = table.rename_columns(names).to_pylist()
-    return [orjson.dumps(row, default=json_default) for row in rows]
+    return table.rename_columns(names)
 
 
 def _npy_header(size: int) -> bytes:
