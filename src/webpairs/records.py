@@ -33,6 +33,11 @@ _PIECE_BYTES: Final = 1 << 20
 _FIRST_STEP_BYTES: Final = 64 << 10
 """Compressed bytes fed to a new member at once; what lies behind its end is copied back."""
 _STEP_BYTES: Final = 256 << 10
+MAX_RATIO: Final = 200
+"""Bytes that a byte of a file may inflate to, over the file: crawls have 3 to 5, deflate's most is
+1,032. A member beyond it is broken, so that a file costs what its size tells."""
+RATIO_SLACK_BYTES: Final = 256 << 20
+"""What may come out before the ratio counts."""
 _GZIP_MAGIC: Final = b"\x1f\x8b\x08"
 _FAULTS: Final = (
     cast(type[Exception], isal_zlib.error),  # its stub says it is an instance
@@ -106,6 +111,8 @@ class _Members:
     cut: bool = False
     """The file ended inside a member."""
     inflater: isal_zlib.Decompress | None = None
+    inflated: int = 0
+    """Bytes given so far."""
 
     @property
     def position(self) -> int:
@@ -137,6 +144,9 @@ class _Members:
                 piece = inflater.decompress(data, _PIECE_BYTES)
             except _FAULTS as error:
                 raise _BrokenMember(str(error)) from error
+            if self.inflated + len(piece) > RATIO_SLACK_BYTES + MAX_RATIO * self.position:
+                raise _BrokenMember(f"inflates to more than {MAX_RATIO} times its size")
+            self.inflated += len(piece)
             if inflater.eof:
                 self.at -= len(inflater.unused_data)
                 self.inflater, self.ended = None, True

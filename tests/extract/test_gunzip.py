@@ -88,3 +88,14 @@ def test_never_raises(head: bytes, at: int, noise: bytes) -> None:
     read(b"\x1f\x8b\x08" + head)
     damaged = whole[:at] + noise + whole[at + len(noise) :]
     assert read(damaged)[0] == read(damaged, block=77)[0]
+
+
+def test_a_file_that_inflates_to_more_than_any_crawl_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("webpairs.extract.gunzip.RATIO_SLACK_BYTES", 1 << 20)
+    content, reader = read(gzip.compress(bytes(64 << 20), 9), 1 << 16)
+    assert len(content) < 40 << 20
+    assert reader.num_broken == 1
+    sound, reader = read(b"".join(MEMBERS), 1000)
+    assert (sound, reader.num_broken) == (b"".join(RECORDS), 0)

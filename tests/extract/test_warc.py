@@ -357,3 +357,14 @@ def test_reader_never_raises(junk: bytes, at: int, removed: int, zipped: bool) -
 def test_reader_never_raises_on_any_bytes(data: bytes) -> None:
     for prefix in (b"", b"\x1f\x8b\x08", b"WARC/1.0\r\n"):
         assert sum(1 for _ in RecordReader(io.BytesIO(prefix + data))) <= len(data) + 1
+
+
+def test_a_member_that_inflates_to_more_than_any_crawl_is_broken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("webpairs.records.RATIO_SLACK_BYTES", 1 << 20)
+    bomb = gzip.compress(record("response", page_url(0), answer(bytes(64 << 20))), 9)
+    reader = RecordReader(io.BytesIO(bomb + bomb + b"".join(members(sound_records()))))
+    assert sum(one.kind == "response" for one in reader) == PAGES
+    assert reader.num_broken == 2
+    assert reader._pieces.inflated < 60 << 20  # type: ignore[union-attr]

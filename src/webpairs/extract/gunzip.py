@@ -23,6 +23,11 @@ _FAULTS: Final = (
     zlib.error,
     cast(type[Exception], IsalError),  # its stub says it is an instance
 )
+MAX_RATIO: Final = 200
+"""Bytes that a byte of a crawl file or table may inflate to, over the file: WARCs have 3 to 5, WATs
+5 to 10, deflate's most is 1,032."""
+RATIO_SLACK_BYTES: Final = 256 << 20
+"""What may come out before the ratio counts."""
 _READ_BYTES: Final = 1 << 16
 _SALVAGE_BYTES: Final = 256
 _PADDING: Final = b"\0"
@@ -58,6 +63,10 @@ class GunzipReader:
                 self._salvaged = self._salvage(self._given)
             else:
                 self._given += num
+                if self._given > RATIO_SLACK_BYTES and self._is_bomb():
+                    self.num_broken += 1
+                    self._salvaged = iter(())
+                    return 0
                 return num
         while not self._rest:
             rest = next(self._salvaged, None)
@@ -68,6 +77,9 @@ class GunzipReader:
         buffer[:num] = self._rest[:num]
         self._rest = self._rest[num:]
         return num
+
+    def _is_bomb(self) -> bool:
+        return self._given > RATIO_SLACK_BYTES + MAX_RATIO * self._file.tell()
 
     def _salvage(self, skip: int) -> Iterator[bytes]:
         """Yield what the members hold, all but the first `skip` bytes."""
