@@ -144,6 +144,7 @@ def test_what_belongs_to_the_machine_is_no_other_dataset() -> None:
         {"min_bytes": 1},
         {"min_side": 200},
         {"max_aspect": 3.0},
+        {"blur_boxes": "faces"},
         {"languages": ("any",)},
         {"texts": ("title",)},
         {"image_sources": ("srcset",)},

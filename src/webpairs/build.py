@@ -18,9 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webpairs.blur import Box, read_boxes
 from webpairs.engine.link import Link, Preprocess
 from webpairs.errors import DataError, Drop
 from webpairs.hash_check import HashTally
@@ -63,6 +65,8 @@ class BuildUnit:
     decode_threads: int
     """More than one where there are fewer shards than workers; never changes the shard."""
     given_columns: GivenColumns = ()
+    blur_column: str | None = None
+    """The table's column of boxes to blur, under its name in the dataset."""
     check_hashes: str = "on"
     """One of `hash_check.CHECKS`."""
 
@@ -260,17 +264,16 @@ class _ShardBuilder:
         ahead: deque[_Asked] = deque()
         preprocess = None if self._unit.threshold is None else self._link.preprocess
         for obtained in images:
+            data, facts = obtained.data, obtained.facts
             if obtained.error is not None:
                 future: Future[_Picture] = Future()
                 future.set_exception(obtained.error)
+                ahead.append(_Asked(obtained.numbers, obtained.opt_out, facts, len(data), future))
             else:
-                self._counts.image_bytes += len(obtained.data)
-                future = pool.submit(self._prepare, obtained.data, preprocess)
-            ahead.append(
-                _Asked(
-                    obtained.numbers, obtained.opt_out, obtained.facts, len(obtained.data), future
-                )
-            )
+                self._counts.image_bytes += len(data)
+                for boxes, numbers in self._by_boxes(obtained.numbers).items():
+                    future = pool.submit(self._prepare, data, boxes, preprocess)
+                    ahead.append(_Asked(numbers, obtained.opt_out, facts, len(data), future))
             while len(ahead) > 2 * self._batch_images or (
                 len(ahead) > 1
                 and sum(a.num_bytes for a in ahead if not a.picture.done()) > MAX_IN_FLIGHT_BYTES
@@ -278,11 +281,28 @@ class _ShardBuilder:
                 yield ahead.popleft()
         yield from ahead
 
-    def _prepare(self, data: bytes, preprocess: Preprocess | None) -> _Picture:
+    def _by_boxes(self, numbers: list[int]) -> dict[tuple[Box, ...], list[int]]:
+        """Return the candidates of an image by the boxes that are to be blurred for them."""
+        column = self._unit.blur_column
+        if column is None:
+            return {(): numbers}
+        found: dict[tuple[Box, ...], list[int]] = {}
+        for number in numbers:
+            if self._table is None:
+                given = self._streamed[number]["given"]
+            else:
+                given = self._table.column("given")[number].as_py()
+            boxes = () if given is None else read_boxes(orjson.loads(given).get(column))
+            found.setdefault(boxes, []).append(number)
+        return found
+
+    def _prepare(
+        self, data: bytes, boxes: tuple[Box, ...], preprocess: Preprocess | None
+    ) -> _Picture:
         """Decode an image and keep what model and tar need of it; runs in a decode thread."""
         clock = time.thread_time()
         rules = self._unit.image_rules
-        decoded = decode(data, rules)
+        decoded = decode(data, rules, boxes)
         picture = _Picture(
             pixels=_NO_PIXELS if preprocess is None else preprocess(decoded.rgb),
             stored=store(decoded, data, rules),

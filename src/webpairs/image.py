@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ import numpy as np
 from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
+from webpairs.blur import Box, blur_boxes
 from webpairs.colour import convert_to_srgb
 from webpairs.container import Container, read_container, strip_metadata
 from webpairs.errors import ConfigError, DataError, Drop
@@ -142,14 +144,15 @@ class Stored:
     height: int
 
 
-def decode(data: bytes, rules: ImageRules) -> Decoded:
+def decode(data: bytes, rules: ImageRules, boxes: Sequence[Box] = ()) -> Decoded:
     """Check and decode an image of at most `rules.max_pixels`; safe to call from many threads.
 
     Of an animation, the picture that readers without animation show: the first frame of a WebP, the
-    default image of a PNG. Raise DataError, and nothing else whatever the bytes, with TOO_SMALL,
-    NOT_AN_IMAGE, FORMAT, PIXELS, SIDE (shorter than `rules.min_side_px`), ASPECT (more than
-    `rules.max_aspect`, or the stored copy would be too long), TRUNCATED or UNDECODABLE. MemoryError
-    passes: it is the machine's trouble and not the image's.
+    default image of a PNG. `boxes` are blurred, as places in the picture before EXIF turns it,
+    which is how img2dataset sees it. Raise DataError, and nothing else whatever the bytes, with
+    TOO_SMALL, NOT_AN_IMAGE, FORMAT, PIXELS, SIDE (shorter than `rules.min_side_px`), ASPECT (more
+    than `rules.max_aspect`, or the stored copy would be too long), TRUNCATED or UNDECODABLE.
+    MemoryError passes: it is the machine's trouble and not the image's.
     """
     if len(data) < rules.min_bytes:
         raise DataError(Drop.TOO_SMALL, f"{len(data)} bytes, at least {rules.min_bytes}")
@@ -171,7 +174,7 @@ def decode(data: bytes, rules: ImageRules) -> Decoded:
     _check_shape(width, height, rules)
     _check_stored_size(width, height, rules)
     try:
-        rgb, box = _render(container, rules)
+        rgb, box = _render(container, rules, boxes)
     except (DataError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -183,7 +186,9 @@ def decode(data: bytes, rules: ImageRules) -> Decoded:
     return Decoded(rgb=rgb, format=format, width=width, height=height, box=box)
 
 
-def _render(container: Container, rules: ImageRules) -> tuple[Image.Image, CropBox | None]:
+def _render(
+    container: Container, rules: ImageRules, boxes: Sequence[Box]
+) -> tuple[Image.Image, CropBox | None]:
     image = _OPEN[container.format](io.BytesIO(container.picture))
     if image.size != (container.width, container.height):
         raise DataError(
@@ -191,6 +196,7 @@ def _render(container: Container, rules: ImageRules) -> tuple[Image.Image, CropB
             f"{container.width}x{container.height} in one header, {image.size} in another",
         )
     box = None
+    size = image.size
     if (
         rules.scaled_decode
         and rules.resize != "none"
@@ -202,6 +208,7 @@ def _render(container: Container, rules: ImageRules) -> tuple[Image.Image, CropB
         drafted = image.draft("", least)  # an eighth, a quarter, a half, or nothing
         if drafted is not None:
             box = _turned_box(drafted[1][2:], image.size, container.orientation)
+            size = math.ceil(drafted[1][2]), math.ceil(drafted[1][3])
     image.load()
     colour, alpha = _split(image, container.bit_depth)
     rgb = convert_to_srgb(colour, container.profile)
@@ -209,6 +216,8 @@ def _render(container: Container, rules: ImageRules) -> tuple[Image.Image, CropB
         canvas = Image.new("RGB", rgb.size, _WHITE)
         canvas.paste(rgb, mask=alpha)
         rgb = canvas
+    if boxes:
+        rgb = blur_boxes(rgb, boxes, size)
     if container.orientation != 1:
         rgb = rgb.transpose(_TURNS[container.orientation])
     rgb.info = {}  # or the profile, a comment and the like would be written with the stored copy

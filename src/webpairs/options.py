@@ -70,6 +70,8 @@ class BuildOptions(FetchOptions):
     min_bytes: int | None = None
     min_side: int | None = None
     max_aspect: float | None = None
+    blur_boxes: str | None = None
+    """A table's column of boxes to blur."""
     languages: tuple[str, ...] | None = None
     texts: tuple[str, ...] | None = None
     image_sources: tuple[str, ...] | None = None
@@ -156,6 +158,7 @@ class BuildOptions(FetchOptions):
         for option, value in (
             ("--image-format", self.image_format),
             ("--image-quality", self.image_quality),
+            ("--blur-boxes", self.blur_boxes),
         ):
             if value is not None and recipe.resize == "none":
                 raise ConfigError(
@@ -191,6 +194,7 @@ class BuildOptions(FetchOptions):
             "url_column": self.url_column,
             "text_column": self.text_column,
             "check_hashes": self.check_hashes,
+            "blur_boxes": self.blur_boxes,
             "ignore_signals": sorted(self.ignore_signals),
             "shard_size": self.shard_size,
             "limit": self.limit,

@@ -37,7 +37,7 @@ from webpairs.engine.malloc import give_back_freed
 from webpairs.errors import ConfigError, Drop
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.table import given_columns
-from webpairs.extract.table_columns import TableColumns
+from webpairs.extract.table_columns import TableColumns, boxes_column
 from webpairs.extract.unit import ExtractUnit, extract_unit, plan_units
 from webpairs.files import remove_leftovers, write_json
 from webpairs.funnel import read_funnel, read_json
@@ -209,7 +209,11 @@ def _extract_rules(recipe: Recipe, options: BuildOptions | ExtractOptions) -> Ex
         image_sources=recipe.image_sources,
         min_text_chars=recipe.min_text_chars,
         languages=recipe.languages,
-        table_columns=TableColumns(url=options.url_column, text=options.text_column),
+        table_columns=TableColumns(
+            url=options.url_column,
+            text=options.text_column,
+            boxes=options.blur_boxes if isinstance(options, BuildOptions) else None,
+        ),
     )
 
 
@@ -345,6 +349,7 @@ class _Run:
     ) -> None:
         """Build every shard that is not committed yet; `archive` as in `BuildUnit`."""
         recipe = options.resolved_recipe()
+        blur_column = boxes_column((name for name, _ in given), options.blur_boxes)
         image_rules = ImageRules.of_recipe(recipe, scaled_decode=model is None)
         units = [
             BuildUnit(
@@ -360,6 +365,7 @@ class _Run:
                 decode_threads=-(-self._workers // max(1, min(self._workers, len(shards)))),
                 given_columns=given,
                 check_hashes=options.check_hashes,
+                blur_column=blur_column,
             )
             for shard in shards
         ]

@@ -172,6 +172,17 @@ def build_verb(
             show_default=False,
         ),
     ] = None,
+    blur_boxes: Annotated[
+        str | None,
+        typer.Option(
+            "--blur-boxes",
+            metavar="NAME",
+            help="Tables: blur the boxes in this column, such as faces: lists of [x0, y0, x1, y1], "
+            "in widths and heights of the image. (default: none)",
+            rich_help_panel=IMAGES,
+            show_default=False,
+        ),
+    ] = None,
     languages: Languages = None,
     texts: Texts = None,
     image_sources: ImageSources = None,
@@ -263,6 +274,7 @@ def build_verb(
         min_bytes=min_bytes,
         min_side=min_side,
         max_aspect=max_aspect,
+        blur_boxes=blur_boxes,
         languages=split_list(languages),
         texts=split_list(texts),
         image_sources=split_list(image_sources),

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, BinaryIO, Final
 
+from webpairs.blur import read_boxes
 from webpairs.errors import ConfigError, Drop
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.gunzip import GunzipReader
@@ -22,7 +23,9 @@ from webpairs.extract.table_columns import (
     Layout,
     Row,
     TableColumns,
+    boxes_column,
     hash_of,
+    shown,
 )
 from webpairs.extract.table_given import given_json, merge_types
 from webpairs.extract.table_json import is_one_json_value, read_json
@@ -67,6 +70,11 @@ def given_columns(
                 f"and texts of at least {min_text_chars} characters are asked for: name it with "
                 "--text-column, or use --model none"
             )
+        if columns.boxes is not None and boxes_column(names_given(layout), columns.boxes) is None:
+            raise ConfigError(
+                f"{one.path}: no column {columns.boxes!r} of boxes beside URL and text "
+                f"({shown(names_given(layout))}): mend --blur-boxes"
+            )
         for _, name, kind in layout.given:
             types.setdefault(name, []).append(kind)
     return tuple((name, merge_types(kinds)) for name, kinds in types.items())
@@ -81,7 +89,8 @@ def extract_table(path: str, name: str, writer: CandidateWriter, stats: ExtractS
     stats.inputs += 1
     before = stats.records
     with _open_table(path, name, writer.rules.table_columns, stats) as (layout, rows):
-        for batch in _batches(name, layout, rows, stats):
+        boxes = boxes_column(names_given(layout), writer.rules.table_columns.boxes)
+        for batch in _batches(name, layout, rows, stats, boxes):
             writer.add_rows(batch)
     if stats.records == before and holds_rows(path):
         stats.warnings.append(f"{name}: no row could be read from its lines")
@@ -132,11 +141,16 @@ def _read_text(path: str, file: BinaryIO, columns: TableColumns) -> tuple[Gunzip
 
 
 def _batches(
-    name: str, layout: Layout, rows: Iterable[Row | int], stats: ExtractStats
+    name: str,
+    layout: Layout,
+    rows: Iterable[Row | int],
+    stats: ExtractStats,
+    boxes: str | None,
 ) -> Iterator[TableRows]:
     """Yield the rows of a table as columns of candidates, some at a time; count broken ones.
 
-    What is known is taken out of each row; the rest of it is carried.
+    What is known is taken out of each row; the rest of it is carried. A row whose column `boxes`
+    holds no boxes is broken: what was to be blurred in its picture is not known.
     """
     url_key, text_key, similarity_key = layout.url, layout.text, layout.similarity
     nsfw_key, license_key, hash_key = layout.nsfw, layout.license, layout.hash
@@ -159,6 +173,8 @@ def _batches(
             row.update([(new, take(old)) for old, new in renamed if old in row])
         try:
             similarity = _similarity(similarity)
+            if boxes is not None:
+                read_boxes(row.get(boxes))
             given = given_json(row)
         except (TypeError, ValueError, OverflowError):
             number += 1
@@ -182,6 +198,11 @@ def _batches(
     stats.records += number
     stats.found += num_broken  # the writer counts the others
     stats.drop(Drop.ROW_BROKEN, num_broken)
+
+
+def names_given(layout: Layout) -> list[str]:
+    """Return the names in the dataset of the columns that are carried."""
+    return [name for _, name, _ in layout.given]
 
 
 def _text(value: Any) -> str:

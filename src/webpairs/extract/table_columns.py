@@ -45,6 +45,9 @@ class TableColumns:
 
     url: str | None = None
     text: str | None = None
+    boxes: str | None = None
+    """Of boxes to blur, which is carried like any other; rows whose boxes are broken are dropped.
+    None means that there is none."""
 
 
 NAMED_AS_USUAL: Final = TableColumns()
@@ -141,6 +144,14 @@ def find_layout(
         hash_digits=digits,
         given=given,
     )
+
+
+def boxes_column(names: Iterable[str], asked: str | None) -> str | None:
+    """Return the name in the dataset of the column of boxes, None if it is not there."""
+    if asked is None:
+        return None
+    wanted = (asked.strip().casefold(), f"{asked.strip()}_given".casefold())
+    return next((name for name in names if name.casefold() in wanted), None)
 
 
 def unique_names(headings: Sequence[str]) -> tuple[str, ...]:
