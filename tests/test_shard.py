@@ -316,19 +316,20 @@ def test_a_disk_that_fills_while_the_tar_grows_leaves_nothing(
 ) -> None:
     """Not even the tar's own end can be written then: the first error is the one that is told."""
 
-    class FullDisk(io.BytesIO):
+    class FullDisk(io.FileIO):
         def write(self, data: Any) -> int:
             if self.tell() + len(data) > 3_000:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return super().write(data)
 
-    opened = tarfile.open
+    opened = Path.open
 
-    def open_full(name: Path, *arguments: Any, **options: Any) -> tarfile.TarFile:
-        name.touch()
-        return opened(None, *arguments, fileobj=FullDisk(), **options)
+    def open_full(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix == ".tar":
+            return FullDisk(path, "wb")
+        return opened(path, *arguments, **options)
 
-    monkeypatch.setattr(tarfile, "open", open_full)
+    monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(OSError, match="No space left"):
         write_shard(tmp_path, TEXTS)
     assert contents(tmp_path) == {}

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,16 +19,17 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from webpairs import __version__
 from webpairs.blur import Box, read_boxes
 from webpairs.engine.link import Link, Preprocess
 from webpairs.errors import DataError, Drop
 from webpairs.hash_check import HashTally
 from webpairs.image import ImageRules, Stored, decode, store
+from webpairs.image_sources import ArchiveImages, ImageSource, Obtained, WebImages
+from webpairs.journal import ShardJournal
 from webpairs.judge import judge
-from webpairs.obtain.archive import ArchiveReader
 from webpairs.shard import GivenColumns, Keys, Row, ShardFiles, ShardWriter
 
 BATCH_IMAGES: Final = 64
@@ -38,13 +39,6 @@ UNSCORED_BATCH_IMAGES: Final = 16
 """Images written at once where no model wants many: fewer wait in memory."""
 MAX_IN_FLIGHT_BYTES: Final = 8_000_000
 """Received bytes that may wait for decoding, one image of any allowed size apart."""
-MAX_IMAGE_BYTES: Final = 100_000_000
-READ_ROWS: Final = 1_024
-
-
-SHARD_DEADLINE_S: Final = 3 * 3600.0
-"""What a shard has not begun to fetch by then ends as `timeout`. At the default rate a host can be
-asked for 80,000 images in that time, more than a shard has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +93,6 @@ class _Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class _Obtained:
-    """What came of asking for one image: `data`, or the `error` instead."""
-
-    numbers: list[int]
-    """Rows of the candidates that want it."""
-    data: bytes = b""
-    opt_out: str | None = None
-    """The opt-out of the image's answer that the rows are kept in spite of."""
-    facts: Row = field(default_factory=dict[str, Any])
-    """Columns that are known only now."""
-    error: DataError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """An image on its way through the decoder, which alone still holds its bytes."""
 
@@ -121,6 +101,9 @@ class _Asked:
     facts: Row
     num_bytes: int
     picture: Future[_Picture]
+    is_last: bool = True
+    """Whether nothing of the same image comes after it: then the image is counted."""
+    hash_right: bool | None = None
 
 
 _Pair = tuple[int, Row, int]
@@ -131,14 +114,15 @@ _NO_PIXELS: Final = np.zeros((0, 0, 3), np.uint8)
 
 
 def build_shard(unit: BuildUnit, link: Link) -> ShardCounts:
-    """Build and commit one shard; return what became of its candidates."""
+    """Build and commit one shard, or go on with it; return what became of its candidates."""
     name = unit.keys.shard(unit.number)
     started = datetime.now(UTC)
-    clock = time.perf_counter()
-    builder = _ShardBuilder(unit, link)
-    with ShardWriter(ShardFiles.of(unit.out, name), unit.given_columns) as writer:
-        counts = builder.run(writer)
-        seconds = time.perf_counter() - clock
+    with (
+        ShardJournal(unit.out / "work" / "journal" / name, _identity(unit)) as journal,
+        ShardWriter(ShardFiles.of(unit.out, name), unit.given_columns, journal) as writer,
+    ):
+        builder = _ShardBuilder(unit, link, writer)
+        counts = builder.run(journal)
         writer.commit(
             {
                 "shard": name,
@@ -150,130 +134,125 @@ def build_shard(unit: BuildUnit, link: Link) -> ShardCounts:
                 "texts_embedded": counts.texts_embedded,
                 "hashes": builder.hashes(),
                 "started": started.isoformat(),
-                "seconds": {"total": round(seconds, 3), **builder.seconds()},
+                "seconds": {name: round(value, 3) for name, value in builder.seconds().items()},
             }
         )
     return counts
 
 
+def _identity(unit: BuildUnit) -> str:
+    """Return a digest of all that decides on the shard's bytes: what a journal must agree with.
+
+    Weights are not among them: a run with other weights is refused before (`manifest`).
+    """
+    facts = asdict(unit)
+    for name in ("candidates", "out", "archive", "decode_threads"):
+        del facts[name]
+    with unit.candidates.open("rb") as file:
+        facts["candidates"] = hashlib.file_digest(file, "sha256").hexdigest()
+    told = orjson.dumps([__version__, facts], default=sorted, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(told).hexdigest()
+
+
 class _ShardBuilder:
-    def __init__(self, unit: BuildUnit, link: Link) -> None:
+    def __init__(self, unit: BuildUnit, link: Link, writer: ShardWriter) -> None:
         self._unit = unit
         self._link = link
+        self._writer = writer
         self._counts = ShardCounts()
         self._batch_images = UNSCORED_BATCH_IMAGES if unit.threshold is None else BATCH_IMAGES
         self._text_embeddings: dict[str, npt.NDArray[np.float32]] = {}
-        self._table: pa.Table | None = None
-        """Candidates whose images come in any order."""
-        self._streamed: dict[int, Row] = {}
-        """Candidates that were read and are not written yet, where images come in order."""
-        self._hashes = HashTally(unit.check_hashes)
-        self._embed_s = 0.0
-        self._write_s = 0.0
-        self._decode_s = 0.0
-        self._connect_s = 0.0
-        self._first_byte_s = 0.0
-        self._receive_s = 0.0
+        self._hashes = HashTally()
+        self._embedded_before: set[str] = set()
+        """Texts that an earlier, stopped run embedded: counted once."""
+        self._source: ImageSource
+        self._started_s = time.perf_counter()
+        self._seconds = defaultdict[str, float](float)
+        """Seconds by what they were spent on, of the runs before as well."""
 
     def seconds(self) -> dict[str, float]:
         """Return where the time went: of fetching, the sum over requests, many at a time."""
-        seconds = {"decode": self._decode_s, "embed": self._embed_s, "write": self._write_s}
-        if self._unit.archive is None:
-            seconds |= {
-                "connect": self._connect_s,
-                "first_byte": self._first_byte_s,
-                "receive": self._receive_s,
-            }
-        return {name: round(value, 3) for name, value in seconds.items()}
+        total = {"total": time.perf_counter() - self._started_s}
+        spent = {"decode": 0.0, "embed": 0.0, "write": 0.0}
+        for part in (total, self._seconds, self._source.seconds()):
+            spent |= {name: spent.get(name, 0.0) + value for name, value in part.items()}
+        return spent
 
     def hashes(self) -> dict[str, int]:
         """Return how many images had the hash that a table gives, and how many another."""
         return {"right": self._hashes.num_right, "wrong": self._hashes.num_wrong}
 
-    def run(self, writer: ShardWriter) -> ShardCounts:
+    def run(self, journal: ShardJournal) -> ShardCounts:
+        done = self._restore()
+        if self._unit.archive is None:
+            self._source = WebImages(self._unit, done, self._link, journal)
+        else:
+            self._source = ArchiveImages(self._unit, done)
         batch: list[_Asked] = []
         with ThreadPoolExecutor(self._unit.decode_threads, "decode") as pool:
-            obtained = self._from_web() if self._unit.archive is None else self._from_archive()
-            for asked in self._decode(pool, obtained):
+            for asked in self._decode(pool, self._source):
                 batch.append(asked)
                 if len(batch) == self._batch_images:
-                    self._finish(batch, writer)
+                    self._finish(batch)
                     batch = []
-            self._finish(batch, writer)
+            self._finish(batch)
+        self._counts.images = self._source.num_images
         return self._counts
 
-    def _from_archive(self) -> Iterator[_Obtained]:
-        """Yield the shard's images in the order of its rows, which is that of the archive."""
-        paths = dict(self._unit.archive or ())
-        with ArchiveReader(paths, MAX_IMAGE_BYTES, self._unit.ignored_signals) as reader:
-            for rows in _images(self._unit.candidates):
-                self._streamed.update(rows)
-                numbers = [number for number, _ in rows]
-                first = rows[0][1]
-                if first["drop"] is not None:
-                    yield _Obtained(numbers, error=DataError(Drop(first["drop"])))
-                    continue
-                self._counts.images += 1
-                try:
-                    payload = reader.read(
-                        first["image_file"], first["image_offset"], first["image_length"]
-                    )
-                    if payload.opt_out is not None and not self._unit.keep_opted_out:
-                        raise DataError(Drop.OPTED_OUT_IMAGE, payload.opt_out)
-                except DataError as error:
-                    yield _Obtained(numbers, error=error)
-                else:
-                    yield _Obtained(numbers, payload.data, payload.opt_out)
+    def _restore(self) -> frozenset[int]:
+        """Take over what the journal has; return the row numbers of its candidates."""
+        done: set[int] = set()
+        for entry in self._writer.restore():
+            self._counts.image_bytes = entry.facts["image_bytes"]
+            self._hashes.num_right = entry.facts["hashes"]["right"]
+            self._hashes.num_wrong = entry.facts["hashes"]["wrong"]
+            self._seconds = defaultdict(float, entry.facts["seconds"])
+            keys: list[str] = entry.rows.column("key").to_pylist()
+            done.update(int(key[-self._unit.keys.row_digits :]) for key in keys)
+            done.update(entry.drop_numbers)
+            self._counts.samples += len(keys)
+            self._counts.drops.update(map(Drop, entry.drops.column("reason").to_pylist()))
+            if self._unit.threshold is not None:
+                scored = entry.drops.filter(pc.field("similarity").is_valid())
+                for column in (entry.rows.column("TEXT"), scored.column("text")):
+                    self._embedded_before.update(column.to_pylist())
+        self._counts.candidates = len(done)
+        self._counts.texts_embedded = len(self._embedded_before)
+        if done:
+            drops = {str(drop): num for drop, num in self._counts.drops.items()}
+            self._link.report(
+                {"done": len(done), "samples": self._counts.samples} | drops | self._hashes.news()
+            )
+        return frozenset(done)
 
-    def _from_web(self) -> Iterator[_Obtained]:
-        """Yield the shard's images as they come; each URL is asked for once."""
-        from webpairs.obtain.web import Fetched
+    def _facts(self) -> dict[str, Any]:
+        """Return what the journal keeps beside rows."""
+        return {
+            "image_bytes": self._counts.image_bytes,
+            "hashes": self.hashes(),
+            "seconds": self.seconds(),
+        }
 
-        self._table = table = pq.read_table(self._unit.candidates)
-        hashes = table.column("hash_given").to_pylist()
-        wanted_by: dict[str, list[int]] = {}
-        for number, url in enumerate(table.column("url").to_pylist()):
-            wanted_by.setdefault(url, []).append(number)
-        urls = list(wanted_by)
-        self._counts.images = len(urls)
-        for place, outcome in self._link.fetch(urls, SHARD_DEADLINE_S):
-            numbers = wanted_by[urls[place]]
-            if not isinstance(outcome, Fetched):
-                facts = {"http_status": outcome.status, "final_url": outcome.url}
-                yield _Obtained(numbers, facts=facts, error=outcome)
-                continue
-            connect_s, first_byte_s, receive_s = outcome.seconds
-            self._connect_s += connect_s
-            self._first_byte_s += first_byte_s
-            self._receive_s += receive_s
-            facts = {
-                "final_url": outcome.url,
-                "http_status": outcome.status,
-                "fetch_date": outcome.date_ms,
-                "permissions": outcome.permissions,
-            }
-            wrong = self._hashes.wrong({n: hashes[n] for n in numbers}, outcome.data)
-            for number, error in wrong.items():
-                yield _Obtained([number], facts=facts, error=error)
-            right = [number for number in numbers if number not in wrong]
-            if right:
-                yield _Obtained(right, outcome.data, outcome.opt_out, facts)
-
-    def _decode(self, pool: ThreadPoolExecutor, images: Iterable[_Obtained]) -> Iterator[_Asked]:
+    def _decode(self, pool: ThreadPoolExecutor, images: Iterable[Obtained]) -> Iterator[_Asked]:
         """Yield images in the order they come, decoded or failed, a bounded number ahead."""
         ahead: deque[_Asked] = deque()
         preprocess = None if self._unit.threshold is None else self._link.preprocess
         for obtained in images:
-            data, facts = obtained.data, obtained.facts
+            data, facts, opt_out = obtained.data, obtained.facts, obtained.opt_out
+            pictures: list[tuple[list[int], Future[_Picture]]]
             if obtained.error is not None:
                 future: Future[_Picture] = Future()
                 future.set_exception(obtained.error)
-                ahead.append(_Asked(obtained.numbers, obtained.opt_out, facts, len(data), future))
+                pictures = [(obtained.numbers, future)]
             else:
-                self._counts.image_bytes += len(data)
-                for boxes, numbers in self._by_boxes(obtained.numbers).items():
-                    future = pool.submit(self._prepare, data, boxes, preprocess)
-                    ahead.append(_Asked(numbers, obtained.opt_out, facts, len(data), future))
+                pictures = [
+                    (numbers, pool.submit(self._prepare, data, boxes, preprocess))
+                    for boxes, numbers in self._by_boxes(obtained.numbers).items()
+                ]
+            for numbers, picture in pictures:
+                is_last = picture is pictures[-1][1]
+                right = obtained.hash_right if is_last else None
+                ahead.append(_Asked(numbers, opt_out, facts, len(data), picture, is_last, right))
             while len(ahead) > 2 * self._batch_images or (
                 len(ahead) > 1
                 and sum(a.num_bytes for a in ahead if not a.picture.done()) > MAX_IN_FLIGHT_BYTES
@@ -288,10 +267,7 @@ class _ShardBuilder:
             return {(): numbers}
         found: dict[tuple[Box, ...], list[int]] = {}
         for number in numbers:
-            if self._table is None:
-                given = self._streamed[number]["given"]
-            else:
-                given = self._table.column("given")[number].as_py()
+            given = self._source.given(number)
             boxes = () if given is None else read_boxes(orjson.loads(given).get(column))
             found.setdefault(boxes, []).append(number)
         return found
@@ -312,17 +288,17 @@ class _ShardBuilder:
             width=decoded.width,
             height=decoded.height,
         )
-        self._decode_s += time.thread_time() - clock
+        self._seconds["decode"] += time.thread_time() - clock
         return picture
 
-    def _finish(self, batch: list[_Asked], writer: ShardWriter) -> None:
+    def _finish(self, batch: list[_Asked]) -> None:
         """Embed, judge and write one batch of images with all their texts."""
         before = self._counts.samples, Counter(self._counts.drops)
         pairs: list[_Pair] = []
         dropped: list[_Dropped] = []
         pictures: list[_Picture] = []
         numbers = [number for asked in batch for number in asked.numbers]
-        rows = dict(zip(numbers, self._rows(numbers), strict=True))
+        rows = dict(zip(numbers, self._source.rows(numbers), strict=True))
         for asked in batch:
             # Not raised here: its traceback would hold this batch, and the batch it.
             error = asked.picture.exception()
@@ -340,15 +316,20 @@ class _ShardBuilder:
                 pairs.append((number, known, len(pictures)))
             pictures.append(picture)
         if self._unit.threshold is None:
-            self._write_unscored(pairs, pictures, writer)
+            self._write_unscored(pairs, pictures)
         else:
-            dropped += self._write_scored(pairs, pictures, self._unit.threshold, writer)
+            dropped += self._write_scored(pairs, pictures, self._unit.threshold)
         clock = time.perf_counter()
         for number, row, error, score in dropped:
-            writer.add_drop(number, drop_row(row, error, score))
+            self._writer.add_drop(number, drop_row(row, error, score))
             self._counts.drops[error.drop] += 1
         self._counts.candidates += len(numbers)
-        self._write_s += time.perf_counter() - clock
+        for asked in batch:
+            self._counts.image_bytes += asked.num_bytes if asked.is_last else 0
+            self._hashes.count(asked.hash_right)
+        self._source.finished(numbers)
+        self._writer.note(self._facts)
+        self._seconds["write"] += time.perf_counter() - clock
         news = self._counts.drops - before[1]
         self._link.report(
             {"done": len(numbers), "samples": self._counts.samples - before[0]}
@@ -356,26 +337,18 @@ class _ShardBuilder:
             | self._hashes.news()
         )
 
-    def _rows(self, numbers: list[int]) -> list[Row]:
-        """Return candidates by their row numbers; what was streamed is let go."""
-        if self._table is not None:
-            return self._table.take(pa.array(numbers, pa.int64())).to_pylist()
-        return [self._streamed.pop(number) for number in numbers]
-
-    def _write_unscored(
-        self, pairs: list[_Pair], pictures: list[_Picture], writer: ShardWriter
-    ) -> None:
+    def _write_unscored(self, pairs: list[_Pair], pictures: list[_Picture]) -> None:
         """Write every pair, with the similarity that its table gave."""
         clock = time.perf_counter()
         for number, row, index in pairs:
             stored = pictures[index].stored
             sample = self._sample_row(number, row, pictures[index], row["similarity_given"])
-            writer.add_sample(sample, stored.data, stored.extension, None)
+            self._writer.add_sample(sample, stored.data, stored.extension, None)
             self._counts.samples += 1
-        self._write_s += time.perf_counter() - clock
+        self._seconds["write"] += time.perf_counter() - clock
 
     def _write_scored(
-        self, pairs: list[_Pair], pictures: list[_Picture], threshold: float, writer: ShardWriter
+        self, pairs: list[_Pair], pictures: list[_Picture], threshold: float
     ) -> list[_Dropped]:
         """Embed and judge; write the pairs that are kept and return the others."""
         dropped: list[_Dropped] = []
@@ -399,9 +372,9 @@ class _ShardBuilder:
             picture = pictures[index]
             sample = self._sample_row(number, row, picture, score)
             stored = picture.stored
-            writer.add_sample(sample, stored.data, stored.extension, (image, text))
+            self._writer.add_sample(sample, stored.data, stored.extension, (image, text))
             self._counts.samples += 1
-        self._write_s += time.perf_counter() - clock
+        self._seconds["write"] += time.perf_counter() - clock
         return dropped
 
     def _embed(
@@ -417,13 +390,13 @@ class _ShardBuilder:
         new = list(dict.fromkeys(row["text"] for row in rows if row["text"] not in known))
         if new:
             known.update(zip(new, self._link.embed_texts(new), strict=True))
-            self._counts.texts_embedded += len(new)
+            self._counts.texts_embedded += len(set(new) - self._embedded_before)
         texts = (
             np.stack([known[row["text"]] for row in rows])
             if rows
             else np.zeros((0, images.shape[1]), np.float32)
         )
-        self._embed_s += time.perf_counter() - clock
+        self._seconds["embed"] += time.perf_counter() - clock
         return images, texts
 
     def _sample_row(
@@ -465,32 +438,3 @@ def drop_row(row: Row, error: DataError, similarity: float | None) -> Row:
     if drop.sensitive:
         return ids | {"signal": error.detail or None}
     return {**row, **ids, "similarity": similarity, "detail": error.detail or None}
-
-
-def _images(candidates: Path) -> Iterator[list[tuple[int, Row]]]:
-    """Yield the candidates that want the same image, in row order.
-
-    Rows stand in the order of the archive, so those of one image are neighbours; a candidate that
-    was dropped before reading stands alone.
-    """
-    group: list[tuple[int, Row]] = []
-    number = 0
-    with pq.ParquetFile(candidates) as file:
-        for batch in file.iter_batches(READ_ROWS):
-            for row in batch.to_pylist():
-                if group and not _same_image(group[0][1], row):
-                    yield group
-                    group = []
-                group.append((number, row))
-                number += 1
-    if group:
-        yield group
-
-
-def _same_image(one: Row, other: Row) -> bool:
-    return (
-        one["drop"] is None
-        and other["drop"] is None
-        and one["image_file"] == other["image_file"]
-        and one["image_offset"] == other["image_offset"]
-    )

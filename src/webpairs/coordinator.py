@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,14 +62,16 @@ class CoordinatorLink:
         with self._lock:
             return self._model.embed_texts(texts)
 
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+    def fetch(
+        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
         """Fetch with the run's fetcher, for a unit in this process."""
         from webpairs.obtain.service import FetchClient
 
         with self._lock:
             if self._client is None:
                 self._client = FetchClient(self.fetch_socket())
-        return self._client.fetch(urls, deadline_s)
+        return self._client.fetch(urls, deadline_s, keep_in)
 
     def fetch_socket(self) -> socket.socket:
         """Return a new socket to the run's fetcher; in a stage without one, one that is shut."""

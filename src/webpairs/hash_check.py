@@ -38,25 +38,32 @@ def wrong_hash(given: str | None, data: bytes) -> DataError | None:
     return DataError(Drop.HASH_MISMATCH, f"{kind} {found}, the table says {digest}")
 
 
+def compare_hashes(
+    check: str, given: Mapping[int, str | None], data: bytes
+) -> tuple[dict[int, DataError], bool | None]:
+    """Compare the image `data` with the hashes that its rows give; `check` is one of `CHECKS`.
+
+    Returns the rows to drop, and whether the image agrees; None where nothing was compared.
+    """
+    if check == "off" or all(digest is None for digest in given.values()):
+        return {}, None
+    found = {row: wrong_hash(digest, data) for row, digest in given.items()}
+    wrong = {row: error for row, error in found.items() if error is not None}
+    return {} if check == "warn" else wrong, not wrong
+
+
 class HashTally:
     """The hashes that one shard compared: images that agree, and images that do not."""
 
-    def __init__(self, check: str) -> None:
-        """`check` is one of `CHECKS`."""
-        self._check = check
+    def __init__(self) -> None:
         self._told = (0, 0)
         self.num_right = 0
         self.num_wrong = 0
 
-    def wrong(self, given: Mapping[int, str | None], data: bytes) -> dict[int, DataError]:
-        """Return the rows to drop because their table gives another hash of the image `data`."""
-        if self._check == "off":
-            return {}
-        found = {row: wrong_hash(digest, data) for row, digest in given.items()}
-        wrong = {row: error for row, error in found.items() if error is not None}
-        self.num_wrong += bool(wrong)
-        self.num_right += not wrong and any(digest is not None for digest in given.values())
-        return {} if self._check == "warn" else wrong
+    def count(self, right: bool | None) -> None:
+        """Count an image that is finished, by what `compare_hashes` found."""
+        self.num_right += right is True
+        self.num_wrong += right is False
 
     def news(self) -> dict[str, float]:
         """Return, for a report, what was counted since the last call."""

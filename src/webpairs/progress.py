@@ -123,9 +123,12 @@ class _Counts:
 
 
 def amount_text(figures: StageFigures) -> str:
-    """Return `120/4,000 candidates`, or `0.1/0.2 MB` where whole numbers would say nothing."""
-    digits = 1 if figures.unit == "MB" and figures.total < 10 else 0
-    return f"{figures.done:,.{digits}f}/{figures.total:,.{digits}f} {figures.unit}"
+    """Return `120/4,000 candidates`, or `9.1/75.2 kB`: a unit in which the total is not 0."""
+    done, total, unit = figures.done, figures.total, figures.unit
+    if unit == "MB" and total < 1:
+        done, total, unit = 1_000 * done, 1_000 * total, "kB"
+    digits = 1 if unit in ("kB", "MB") and total < 100 else 0
+    return f"{done:,.{digits}f}/{total:,.{digits}f} {unit}"
 
 
 def tail_text(figures: StageFigures) -> str:

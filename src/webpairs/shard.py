@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.files import sync, temporary_name, write_json
+from webpairs.journal import JournalEntry, ShardJournal
 from webpairs.schema import DROPS, METADATA, arrow_schema
 
 Row = dict[str, Any]
@@ -112,13 +114,25 @@ class ShardWriter:
     and of the candidates. Leaving the `with` block without `commit` removes everything.
     """
 
-    def __init__(self, files: ShardFiles, given_columns: GivenColumns = ()) -> None:
-        """`given_columns` are the names and types of a table's own columns (`extract.table`)."""
+    def __init__(
+        self,
+        files: ShardFiles,
+        given_columns: GivenColumns = (),
+        journal: ShardJournal | None = None,
+    ) -> None:
+        """`given_columns` are the names and types of a table's own columns (`extract.table`).
+
+        With a `journal` the tar grows in its folder, and `note` writes all else there.
+        """
         self._files = files
+        self._journal = journal
         self._given_columns = given_columns
         self._temporary = {path: temporary_name(path) for path in files.data}
         self._stack = ExitStack()
+        if journal is not None:
+            self._temporary[files.tar] = journal.tar
         self._tar: tarfile.TarFile | None = None
+        self._tar_file: BinaryIO
         self._starts: list[int] = []
         self._keys: list[str] = []
         self._drop_numbers: list[int] = []
@@ -134,6 +148,8 @@ class ShardWriter:
         # Closing a tar writes its end, which on a full disk fails as well.
         with suppress(OSError):
             self._stack.close()
+        if self._journal is not None:
+            self._temporary.pop(self._files.tar)
         for temporary in self._temporary.values():
             temporary.unlink(missing_ok=True)
 
@@ -172,6 +188,50 @@ class ShardWriter:
         self._drop_numbers.append(number)
         self._drops.add(row)
 
+    def restore(self) -> list[JournalEntry]:
+        """Take over what the journal holds of this shard; return its entries."""
+        if self._journal is None:
+            return []
+        self._journal.tar.parent.mkdir(parents=True, exist_ok=True)
+        # A run that was killed in the middle of a commit had renamed the tar already.
+        if not self._journal.tar.exists() and self._files.tar.exists():
+            self._files.tar.rename(self._journal.tar)
+        entries = self._journal.replay()
+        for entry in entries:
+            self._keys += entry.rows.column("key").to_pylist()
+            self._starts += entry.tar_starts
+            self._drop_numbers += entry.drop_numbers
+            self._rows.take(entry.rows)
+            self._drops.take(entry.drops)
+            self._image_embeddings += list(entry.embeddings[0])
+            self._text_embeddings += list(entry.embeddings[1])
+        if self._keys:
+            self._open_tar(entries[-1].tar_end)
+        return entries
+
+    def note(self, facts: Callable[[], dict[str, Any]]) -> None:
+        """Write what is new into the journal, if it is time; `facts` is kept beside it."""
+        if self._journal is None or not self._journal.is_due():
+            return
+        if self._tar is not None:
+            file = self._tar_file
+            file.flush()
+            os.fdatasync(file.fileno())
+        rows, drops = self._rows.fresh(), self._drops.fresh()
+        first, end = len(self._keys) - rows.num_rows, len(self._keys)
+        pairs = [self._image_embeddings[first:end], self._text_embeddings[first:end]]
+        self._journal.append(
+            JournalEntry(
+                rows=rows,
+                drops=drops,
+                tar_starts=self._starts[first:],
+                tar_end=0 if self._tar is None else self._tar.offset,
+                drop_numbers=self._drop_numbers[len(self._drop_numbers) - drops.num_rows :],
+                embeddings=np.array(pairs) if pairs[0] else np.zeros((2, 0, 0), np.float16),
+                facts=facts(),
+            )
+        )
+
     def commit(self, stats: Mapping[str, object]) -> None:
         """Sync every file, rename them to their names, and write the commit mark last."""
         written = self._write_files()
@@ -191,13 +251,20 @@ class ShardWriter:
             for path, digest in digests.items()
         }
         write_json(self._files.stats, {**stats, "files": files})
+        if self._journal is not None:
+            self._journal.remove()
 
-    def _open_tar(self) -> tarfile.TarFile:
+    def _open_tar(self, end: int = 0) -> tarfile.TarFile:
+        """Return the tar, open to go on at byte `end`."""
         if self._tar is None:
-            temporary = self._temporary[self._files.tar]
-            temporary.parent.mkdir(parents=True, exist_ok=True)
+            path = self._temporary[self._files.tar]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = self._stack.enter_context(path.open("r+b" if end else "wb"))
+            file.truncate(end)
+            file.seek(end)
+            self._tar_file = file
             self._tar = self._stack.enter_context(
-                tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+                tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
             )
         return self._tar
 
@@ -208,6 +275,7 @@ class ShardWriter:
         if self._tar is not None:
             end = self._tar.offset
             self._tar.close()
+            self._tar_file.close()
             order = np.argsort(np.array(self._keys), kind="stable")
             starts = np.array([*self._starts, end], dtype="<u8")
             if (order[1:] < order[:-1]).any():
@@ -237,7 +305,9 @@ class ShardWriter:
         A sample's members are one range of bytes that does not depend on its place.
         """
         unsorted = self._temporary[self._files.tar]
-        in_order = unsorted.with_name(f"{unsorted.name}.sorted")  # still a temporary name
+        # Beside the journal's tar, which its entries are about until the shard is committed.
+        in_order = temporary_name(self._files.tar.with_suffix(".sorted"))
+        in_order.parent.mkdir(parents=True, exist_ok=True)
         self._temporary[in_order] = in_order
         sizes = np.diff(starts)[order]
         ends = starts[order] + sizes
@@ -247,7 +317,9 @@ class ShardWriter:
                 target.write(source.read(stop - start))
             source.seek(int(starts[-1]))
             target.write(source.read())  # the end of a tar
-        in_order.replace(unsorted)
+        if self._journal is None:
+            unsorted.unlink()
+        self._temporary[self._files.tar] = in_order
         return np.concatenate((np.zeros(1, "<u8"), np.cumsum(sizes, dtype="<u8")))
 
     def _path(self, path: Path) -> Path:
@@ -292,6 +364,8 @@ class _Rows:
         self._schema = schema
         self._tables: list[pa.Table] = []
         self._pending: list[Row] = []
+        self._num_noted = 0
+        """Tables that the journal has."""
 
     def __len__(self) -> int:
         return sum(table.num_rows for table in self._tables) + len(self._pending)
@@ -302,12 +376,26 @@ class _Rows:
         if len(self._pending) >= PENDING_ROWS:
             self._convert()
 
+    def take(self, rows: pa.Table) -> None:
+        """Append rows that the journal has."""
+        self._tables.append(rows)
+        self._num_noted = len(self._tables)
+
+    def fresh(self) -> pa.Table:
+        """Return the rows that the journal does not have yet, which it gets now."""
+        self._convert()
+        fresh = self._tables[self._num_noted :]
+        self._num_noted = len(self._tables)
+        return pa.concat_tables(fresh) if fresh else self._schema.empty_table()
+
     def table(self, order: npt.NDArray[np.int64]) -> pa.Table:
         """Return the rows in `order`."""
         self._convert()
         return pa.concat_tables(self._tables).take(pa.array(order)).combine_chunks()
 
     def _convert(self) -> None:
+        if not self._pending:
+            return
         self._tables.append(pa.Table.from_pylist(self._pending, self._schema))
         self._pending = []
 

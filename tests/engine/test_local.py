@@ -42,7 +42,7 @@ class FakeLink:
     def embed_texts(self, texts: Sequence[str]) -> Any:
         return np.array([[len(text)] for text in texts], dtype=np.float32)
 
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Any:
+    def fetch(self, urls: Sequence[str], deadline_s: float, keep_in: Any = None) -> Any:
         raise AssertionError("nothing is fetched here")
 
     def fetch_socket(self) -> socket.socket:

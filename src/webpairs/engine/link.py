@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -34,8 +35,13 @@ class Link(Protocol):
         """Embed n texts as (n, d) float32, L2-normalised."""
         ...
 
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
-        """Yield (number of the URL, what came of it) as answers come, each URL once."""
+    def fetch(
+        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield (number of the URL, what came of it) as answers come, each URL once.
+
+        Answers are written into the folder `keep_in` first (`obtain.received`), if it is given.
+        """
         ...
 
     def report(self, counts: Mapping[str, float]) -> None:

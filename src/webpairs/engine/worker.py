@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,14 +52,16 @@ class SocketLink:
         """Ask the coordinator's model."""
         return self._ask("embed_texts", list(texts))
 
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+    def fetch(
+        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
         """Ask the run's fetcher."""
         from webpairs.obtain.service import FetchClient
 
         with self._making_client:
             if self._client is None:
                 self._client = FetchClient(self._fetch_socket)
-        return self._client.fetch(urls, deadline_s)
+        return self._client.fetch(urls, deadline_s, keep_in)
 
     def report(self, counts: Mapping[str, float]) -> None:
         """Tell the coordinator."""

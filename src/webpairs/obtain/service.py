@@ -17,11 +17,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from webpairs.errors import RunError
 from webpairs.figures import FetchFigures
+from webpairs.obtain import received
 from webpairs.obtain.dns import CachingResolver, Resolver
 from webpairs.obtain.web import Fetched, Fetcher, FetchRules, Outcome, Request
 
@@ -128,9 +130,15 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
                 writer.write(data)
             await writer.drain()
 
-    def answer(request: Request, batch: int, number: int, outcome: Outcome) -> None:
+    def answer(
+        request: Request, keep_in: Path | None, batch: int, number: int, outcome: Outcome
+    ) -> None:
         nonlocal num_untaken_bytes
         waiting.discard(request)
+        if keep_in is not None:
+            # Without it a stopped run asks again; a disk that is full is told where more depends.
+            with suppress(OSError):
+                received.keep(keep_in, request.url, outcome)
         if isinstance(outcome, Fetched):
             num_untaken_bytes += len(outcome.data)
         answers.put_nowait((batch, number, outcome))
@@ -144,11 +152,11 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
                 num_untaken_bytes -= rest[0]
                 fetcher.consumed(rest[0])
                 continue
-            batch, urls, deadline_s = rest
+            batch, urls, deadline_s, keep_in = rest
             deadline = loop.time() + deadline_s
             for number, url in enumerate(urls):
                 request = Request(url, _ignore, deadline)
-                request.done = _Done(answer, request, batch, number)
+                request.done = _Done(answer, request, keep_in, batch, number)
                 waiting.add(request)
                 fetcher.submit(request)
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -196,10 +204,13 @@ class FetchClient:
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)
 
-    def fetch(self, urls: Sequence[str], deadline_s: float) -> Iterator[tuple[int, Outcome]]:
+    def fetch(
+        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+    ) -> Iterator[tuple[int, Outcome]]:
         """Yield (number of the URL, what came of it) as answers come, each URL once.
 
-        What has not begun after `deadline_s` ends as `timeout`.
+        What has not begun after `deadline_s` ends as `timeout`. The service writes each answer
+        into the folder `keep_in` before it sends it.
         """
         if not urls:
             return
@@ -210,7 +221,7 @@ class FetchClient:
             self._batches[batch] = inbox
         num_taken_bytes = 0
         try:
-            self._send(("fetch", batch, list(urls), deadline_s))
+            self._send(("fetch", batch, list(urls), deadline_s, keep_in))
             for _ in urls:
                 if num_taken_bytes and (num_taken_bytes >= TELL_BYTES or inbox.empty()):
                     self._send(("taken", num_taken_bytes))
