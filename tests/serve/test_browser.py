@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2 as httpx
 import orjson
@@ -137,7 +137,8 @@ def asked(page: Page) -> dict[str, list[str]]:
 
 
 def found(site: str, dataset: str = "loose", **query: Any) -> list[str]:
-    """Return the keys that the API finds."""
+    """Return the keys that the API finds, folded as the page folds them."""
+    query = {"unique": "auto", **query}
     reply = httpx.get(f"{site}/api/{dataset}/search", params=query).json()
     return [hit["key"] for hit in reply["hits"]]
 
@@ -159,10 +160,10 @@ def test_a_search_works_without_javascript(new_page: Callable[..., Page], site: 
     page.locator(".choice").first.click()
     assert asked(page)["q"] == ["a red circle"]
     assert keys(page) == found(site, q="a red circle", where=asked(page)["where"][0])
-    page.get_by_title("More like this").first.click()
+    page.get_by_role("link", name="More like this").first.click()
     assert len(asked(page)["like"]) == 1
     key = keys(page)[0]
-    page.locator(".about").first.click()
+    page.locator(".card .picture").first.click()
     assert page.url == f"{site}/sample/loose/{key}"
     assert key in page.locator("main dl").all_inner_texts()[-1]
     shown = page.locator("main img").first
@@ -221,16 +222,16 @@ def test_filters_come_back_from_their_expression(page: Page) -> None:
 
 
 def test_more_comes_as_one_scrolls(page: Page, site: str) -> None:
-    visit(page, "/?q=a+star")
-    expect(page.locator("#status")).to_have_text("40 results, more below")
+    visit(page, "/?q=a+star&unique=0")
     total = num_samples(site)
+    expect(page.locator("#status")).to_have_text(f"The 40 nearest of {total} samples")
     while len(keys(page)) < total:
         before = len(keys(page))
         page.mouse.wheel(0, 20_000)
         page.locator("#shown .card").nth(before).wait_for()
-    assert keys(page) == found(site, q="a star", k=total)
+    assert keys(page) == found(site, q="a star", k=total, unique=0)
     expect(page.locator("#more")).to_have_count(0)
-    expect(page.locator("#status")).to_have_text(f"{total} results")
+    expect(page.locator("#status")).to_have_text(f"The {total} nearest of {total} samples")
 
 
 def test_filters_have_counts_that_hold(page: Page, site: str) -> None:
@@ -264,7 +265,7 @@ def test_filters_have_counts_that_hold(page: Page, site: str) -> None:
 
 @pytest.mark.parametrize("how", ["chosen", "dropped", "pasted"])
 def test_a_picture_finds_itself(page: Page, site: str, how: str) -> None:
-    visit(page, "/")
+    visit(page, "/?unique=0")
     # What is stored has a border unless the picture was square: another picture, to a model.
     key = found(site, where="original_width = original_height and format = 'jpeg'")[0]
     data = httpx.get(f"{site}/api/loose/images/{key}").content
@@ -312,17 +313,123 @@ def test_what_is_no_picture_is_told(page: Page) -> None:
     )
 
 
-def test_a_click_on_a_picture_or_a_caption_goes_on(page: Page, site: str) -> None:
-    visit(page, "/")
-    card = page.locator(".card").nth(2)
-    key, caption = card.get_attribute("data-key"), card.locator(".caption").inner_text()
-    settle(page, card.locator(".picture").click)
-    assert asked(page) == {"index": ["loose"], "like": [key]}
-    assert keys(page) == found(site, like=key)
+def test_a_click_on_a_picture_opens_it_beside_the_results(page: Page, site: str) -> None:
+    visit(page, "/?index=loose")
+    before = keys(page)
+    panel = page.get_by_role("dialog")
+    card = page.locator(".card")
+    card.nth(2).locator(".picture").click()
+    assert asked(page) == {"index": ["loose"], "sample": [before[2]]}
+    expect(panel.locator("dl").first).to_be_visible()
+    # The results are not covered: another one is a click away, by its caption as well.
+    assert keys(page) == before
+    beside = page.evaluate("document.querySelector('#detail').getBoundingClientRect().left")
+    ends = card.evaluate_all("all => all.map((one) => one.getBoundingClientRect().right)")
+    assert max(ends) <= beside
+    card.nth(3).locator(".caption").click()
+    assert asked(page)["sample"] == [before[3]]
+    expect(page.locator(".card.open")).to_have_attribute("data-key", before[3])
     page.go_back()
-    settle(page, card.locator(".caption").click)
-    assert asked(page)["q"] == [caption]
-    expect(page.get_by_label("Describe a picture")).to_have_value(caption)
+    expect(panel).to_have_count(0)
+    assert asked(page) == {"index": ["loose"]}
+    # What is searched from beside it takes the place of both.
+    card.nth(3).locator(".picture").click()
+    settle(page, card.nth(4).get_by_role("button", name="More like this").click)
+    expect(panel).to_have_count(0)
+    assert asked(page) == {"index": ["loose"], "like": [before[4]]}
+    assert keys(page) == found(site, like=before[4])
+
+
+def test_a_panel_beside_the_results_leaves_focus_alone(page: Page) -> None:
+    visit(page, "/?index=loose")
+    order = keys(page)
+    panel = page.get_by_role("dialog")
+    page.locator(".card .picture").nth(1).click()
+    panel.locator("dl").first.wait_for()
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+    at = "document.activeElement.closest('.card')?.dataset.key"
+    assert page.evaluate(at) == order[1]
+    page.keyboard.press("Enter")
+    expect(panel).to_be_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("a star")
+    settle(page, lambda: page.keyboard.press("Enter"))
+    expect(panel).to_have_count(0)
+    assert asked(page) == {"index": ["loose"], "q": ["a star"]}
+
+
+@pytest.mark.parametrize("scripted", [True, False])
+def test_the_results_are_two_keys_away(new_page: Callable[..., Page], scripted: bool) -> None:
+    page = new_page(java_script_enabled=scripted)
+    page.goto("/?q=a+star")
+    page.locator("html.js .choice input" if scripted else ".choice").first.wait_for()
+    first = "document.activeElement.closest('.card')?.dataset.key"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate(first) == keys(page)[0]
+    # The list of filters can be skipped from within, too; a card takes three keys at most.
+    page.locator(".skip.inside").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate(first) == keys(page)[0]
+    for _ in range(3):
+        page.keyboard.press("Tab")
+    assert page.evaluate(first) != keys(page)[0]
+
+
+def test_a_line_tells_where_similarity_says_little(page: Page, site: str) -> None:
+    visit(page, "/?q=a+red+circle&unique=0")
+    reply = httpx.get(f"{site}/api/loose/search", params={"q": "a red circle", "k": 1000}).json()
+    chance, hits = reply["chance"], reply["hits"]
+    above = [hit["key"] for hit in hits if hit["similarity"] >= chance]
+    assert 0 < len(above) < 40
+    line = page.locator(".divide")
+    expect(line).to_have_text(
+        f"Below {chance:.3f} similarity says little: of pairs chosen at random, 1 in 100 is as "
+        "similar."
+    )
+    before = "line => [...line.parentElement.children].indexOf(line)"
+    assert line.evaluate(before) == len(above)
+    assert keys(page) == [hit["key"] for hit in hits[:40]]
+    while len(keys(page)) < 80:
+        page.mouse.wheel(0, 20_000)
+        page.locator("#shown .card").nth(len(keys(page))).wait_for()
+    expect(line).to_have_count(1)
+    search(page, "asdf qwert zxcv")
+    expect(line).to_contain_text("Nothing here is clearly alike. Below")
+    assert line.evaluate(before) == 0
+
+
+def test_duplicates_fold_by_themselves_where_there_are_many(page: Page, site: str) -> None:
+    visit(page, "/?q=a+red+circle")
+    fold = page.get_by_label("Fold duplicates")
+    expect(fold).to_be_checked()
+    assert "unique" not in asked(page)
+    folded = [hit for hit in api_hits(site, q="a red circle", unique=1) if hit["folded"]]
+    expect(page.locator(".card .folded")).to_have_count(len(folded))
+    settle(page, fold.uncheck)
+    assert asked(page)["unique"] == ["0"]
+    assert keys(page) == found(site, q="a red circle", unique=0)
+    page.reload()
+    page.locator("html.js .card").first.wait_for()
+    expect(fold).not_to_be_checked()
+    # Where few are alike, none is folded.
+    page.goto("/?q=a+red+circle&where=" + quote(f"key in ({', '.join(map(repr, apart(site)))})"))
+    page.locator("html.js .card").first.wait_for()
+    expect(fold).not_to_be_checked()
+    expect(page.locator(".card")).to_have_count(len(apart(site)))
+
+
+def api_hits(site: str, **query: Any) -> list[Any]:
+    return httpx.get(f"{site}/api/loose/search", params=query).json()["hits"]
+
+
+def apart(site: str) -> list[str]:
+    """Return keys of samples of which no two show the same."""
+    return [hit["key"] for hit in api_hits(site, q="a red circle", unique=1)][:10]
 
 
 def test_a_slow_search_holds_up_nothing(page: Page, site: str) -> None:
@@ -333,7 +440,7 @@ def test_a_slow_search_holds_up_nothing(page: Page, site: str) -> None:
         page.get_by_label("Describe a picture").fill(typed)
         page.keyboard.press("Enter")
     # A sample of what is still there can be looked at, and blurred, in the meantime.
-    page.locator(".about").first.click()
+    page.locator(".card .picture").first.click()
     page.keyboard.press("s")
     page.locator("#detail dl").first.wait_for()
     held[-1].continue_()
@@ -349,7 +456,7 @@ def test_back_is_where_one_was(page: Page) -> None:
     page.mouse.wheel(0, 20_000)
     page.locator(".card").nth(41).scroll_into_view_if_needed()
     before, place = keys(page), page.evaluate("scrollY")
-    settle(page, page.locator(".card .picture").nth(41).click)
+    settle(page, page.locator(".card .like").nth(41).click)
     assert keys(page) != before
     page.go_back()
     expect(page.get_by_label("Describe a picture")).to_have_value("a star")
@@ -379,7 +486,7 @@ def test_safe_mode_blurs_until_clicked(page: Page, site: str) -> None:
     expect(veils).to_have_count(tagged)
     assert "safe" not in asked(page)
     # What is switched while a sample is open stays so when it is closed.
-    page.locator(".about").first.click()
+    page.locator(".card .picture").first.click()
     page.keyboard.press("s")
     page.keyboard.press("Escape")
     page.wait_for_url(lambda url: "sample" not in url and "safe=0" in url)
@@ -400,7 +507,7 @@ def test_safe_mode_needs_no_javascript(new_page: Callable[..., Page]) -> None:
 def test_details_have_every_fact(page: Page, site: str) -> None:
     visit(page, "/?q=a+red+circle")
     first, second = keys(page)[:2]
-    page.locator(".about").first.click()
+    page.locator(".card .picture").first.click()
     panel = page.get_by_role("dialog")
     row = httpx.get(f"{site}/api/loose/rows/{first}").json()
     panel.locator("dl").first.wait_for()
@@ -435,7 +542,7 @@ def test_details_have_every_fact(page: Page, site: str) -> None:
 def test_details_go_with_back(page: Page) -> None:
     visit(page, "/?q=a+red+circle")
     before = page.url
-    page.locator(".about").nth(1).click()
+    page.locator(".card .picture").nth(1).click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.go_back()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -447,7 +554,7 @@ def test_details_go_with_back(page: Page) -> None:
     settle(
         page,
         lambda: (
-            page.locator(".about").nth(1).click(),
+            page.locator(".card .picture").nth(1).click(),
             page.get_by_role("button", name="Keep away").click(),
         ),
     )
@@ -557,6 +664,7 @@ def test_keys_move_and_help(page: Page) -> None:
 
 def test_duplicates_fold(page: Page, site: str) -> None:
     visit(page, "/?q=a+red+circle")
+    settle(page, page.get_by_label("Fold duplicates").uncheck)
     settle(page, page.get_by_label("Fold duplicates").check)
     assert asked(page)["unique"] == ["1"]
     hits = httpx.get(f"{site}/api/loose/search", params={"q": "a red circle", "unique": 1}).json()[
@@ -566,7 +674,7 @@ def test_duplicates_fold(page: Page, site: str) -> None:
     one = next(hit for hit in hits if hit["folded"])
     card = page.locator(f'.card[data-key="{one["key"]}"]')
     expect(card.locator(".folded")).to_have_text(f"+{len(one['folded'])} alike")
-    card.locator(".about").click()
+    card.locator(".picture").click()
     strip = page.get_by_role("dialog").locator(".facts", has_text="Folded under it")
     expect(strip.locator("li")).to_have_count(len(one["folded"]))
 
@@ -605,7 +713,7 @@ def test_without_a_model_captions_are_searched(page: Page) -> None:
     captions = page.locator(".caption").all_inner_texts()
     assert captions
     assert all("circle" in one.lower() and "red" not in one.lower() for one in captions)
-    settle(page, page.locator(".picture").first.click)
+    settle(page, page.locator(".like").first.click)
     expect(page.locator("#note")).to_be_hidden()
     expect(page.locator(".beside span").first).to_have_text(re.compile(r"^0\.9|^1\."))
 
@@ -627,15 +735,44 @@ def test_a_phone_shows_it_all(new_page: Callable[..., Page], scheme: str) -> Non
     settle(page, drawer.get_by_role("group", name="NSFW tag").get_by_role("checkbox").first.check)
     drawer.get_by_role("button", name="Show the results").tap()
     expect(page.get_by_role("button", name="Filters (1)")).to_be_visible()
-    page.locator(".about").first.tap()
+    page.locator(".card .picture").first.tap()
     page.get_by_role("dialog").locator("dl").first.wait_for()
     assert not page.evaluate(wide)
     assert page.get_by_role("dialog").bounding_box()["x"] == 0
+    assert not page.evaluate(SMALL_TARGETS)
+    page.get_by_role("dialog").get_by_role("button", name="Close").tap()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert not page.evaluate(SMALL_TARGETS)
+
+
+SMALL_TARGETS = """() => [...document.querySelectorAll(
+    "a[href], button, summary, select, label:has(input), " +
+    "input:not([type=hidden], [type=checkbox], [type=radio], [type=file])")]
+  .filter((one) => one.checkVisibility({ visibilityProperty: true }) && !one.closest(".skip"))
+  .map((one) => [one.outerHTML.slice(0, 90), one.getBoundingClientRect()])
+  .filter(([, { width, height }]) => Math.min(width, height) < 43.9)
+  .map(([html, { width, height }]) => `${html} ${width}x${height}`)"""
+
+
+@pytest.mark.parametrize("path", ["/?q=a+red+circle", "/sample/loose/{key}"])
+def test_targets_fit_a_finger_without_javascript(
+    new_page: Callable[..., Page], site: str, path: str
+) -> None:
+    """WCAG 2.2, 2.5.5: 44 px at least."""
+    page = new_page(
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+        java_script_enabled=False,
+    )
+    page.goto(path.format(key=found(site)[0]))
+    assert not page.evaluate(SMALL_TARGETS)
+    assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
 
 
 def test_everything_has_a_name(page: Page) -> None:
     visit(page, "/?index=hostile&q=a+red+circle&not=blue")
-    page.locator(".about").first.click()
+    page.locator(".card .picture").first.click()
     page.get_by_role("dialog").locator("dl").first.wait_for()
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, a[href], input:not([type=hidden]), select")]

@@ -15,7 +15,7 @@ from webpairs.manifest import read_manifest
 from webpairs.search.index_file import model_of
 from webpairs.search.model import NoModel, load_model_of
 from webpairs.search.searcher import Searcher
-from webpairs.search.vectors import Vectors
+from webpairs.search.vectors import Kind, Vectors
 from webpairs.serve.encoder import Encoder
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.options import ServeOptions
@@ -35,6 +35,10 @@ class Served:
     """Of the run that made it; empty for others' folders."""
     counted: dict[str | None, dict[str, Any]] = field(default_factory=dict[str | None, Any])
     """Counts of columns by the filter they were taken for."""
+    chances: dict[tuple[Kind, Kind], float | None] = field(
+        default_factory=dict[tuple[Kind, Kind], float | None]
+    )
+    """Similarities that pairs chosen at random reach, by the kinds of their embeddings."""
 
     def need_encoder(self) -> Encoder:
         """Return the encoder; raise NoModel where there is none."""

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
 
 from webpairs.load.source import Rows
+from webpairs.search.copies import fold_copies
 from webpairs.search.model import NoModel
 from webpairs.search.options import MAX_K
 from webpairs.search.query import Term, combine
 from webpairs.search.searcher import Hit
 from webpairs.search.vectors import Floats, Kind
+from webpairs.serve.chance import similarity_by_chance
 from webpairs.serve.collection import Served
 from webpairs.serve.refusal import UNUSABLE, Refusal
-from webpairs.serve.requests import SearchRequest, TermRequest, write_embedding
+from webpairs.serve.requests import K, SearchRequest, TermRequest, write_embedding
 from webpairs.serve.state import State
 from webpairs.serve.terms import make_terms
 
 WHERE_LIMIT_S: Final = 20.0
 """An expression that takes longer is stopped."""
+MANY_ALIKE: Final = 0.25
+"""Part of the first results that shows what a better one shows, from which on they are folded."""
 
 
 async def find(state: State, served: Served, request: SearchRequest) -> dict[str, Any]:
@@ -54,12 +58,18 @@ async def find(state: State, served: Served, request: SearchRequest) -> dict[str
         if no_model:
             page = await state.work(lambda: _by_words(served, request))
         elif terms:
-            page = await state.work(lambda: _by_terms(served, request, terms, kind))
+            page = await state.work(lambda: _by_terms(state, served, request, terms, kind))
         else:
             page = await state.work(lambda: _in_order(served, request))
+    chance = None
+    if terms:
+        chance = await state.work(lambda: similarity_by_chance(served, combine(terms).kind, kind))
     return {
         "hits": page.hits,
         "more": page.more and end < MAX_K,
+        "among": page.among,
+        "unique": page.unique,
+        "chance": chance,
         "terms": [described(one, term) for one, term in zip(request.terms, terms, strict=False)],
         "note": "; ".join(notes) or None,
         "seconds": {
@@ -75,6 +85,10 @@ class _Page:
 
     hits: list[dict[str, Any]]
     more: bool
+    among: int
+    """How many samples were looked through: all, or those that the expression chooses."""
+    unique: bool = False
+    """Whether results that show the same are folded."""
 
 
 def shown(served: Served, hit: Hit) -> dict[str, Any]:
@@ -144,16 +158,30 @@ def nearest_rows(
     return found.rows[0][there], found.similarities[0][there]
 
 
-def _by_terms(served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind) -> _Page:
+def _by_terms(
+    state: State, served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind
+) -> _Page:
+    unique = request.unique
+    if unique == "auto":
+        unique = _are_many_alike(state, served, request, terms, kind)
     hits = served.searcher.search(
         combine(terms),
         request.k + 1,  # one more says whether more follow
         offset=request.offset,
         kind=kind,
         where=request.where,
-        unique=request.unique,
+        unique=unique,
     )
-    return _page(served, hits, request.k)
+    return replace(_page(served, request, hits), unique=unique)
+
+
+def _are_many_alike(
+    state: State, served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind
+) -> bool:
+    """Return whether many of the first K results show the same, whichever page is asked for."""
+    rows, _ = nearest_rows(state, served, terms, kind, K, request.where)
+    groups = fold_copies(served.searcher.index(kind).vectors.take(rows))
+    return len(rows) - len(groups) >= max(1, MANY_ALIKE * len(rows))
 
 
 def _by_words(served: Served, request: SearchRequest) -> _Page:
@@ -161,7 +189,7 @@ def _by_words(served: Served, request: SearchRequest) -> _Page:
     without = [one.text or "" for one in request.terms if one.weight <= 0]
     num = request.offset + request.k + 1
     hits = served.searcher.search_captions(texts, without, num, where=request.where)
-    return _page(served, hits[request.offset :], request.k)
+    return _page(served, request, hits[request.offset :])
 
 
 def _in_order(served: Served, request: SearchRequest) -> _Page:
@@ -171,8 +199,13 @@ def _in_order(served: Served, request: SearchRequest) -> _Page:
         chosen = np.arange(start, min(end, served.vectors.num_rows))
     else:
         chosen = rows[start:end]
-    return _page(served, served.searcher.hits(chosen, None), request.k)
+    return _page(served, request, served.searcher.hits(chosen, None))
 
 
-def _page(served: Served, hits: Sequence[Hit], k: int) -> _Page:
-    return _Page([shown(served, hit) for hit in hits[:k]], len(hits) > k)
+def _page(served: Served, request: SearchRequest, hits: Sequence[Hit]) -> _Page:
+    among = rows_where(served, request.where)
+    return _Page(
+        hits=[shown(served, hit) for hit in hits[: request.k]],
+        more=len(hits) > request.k,
+        among=served.vectors.num_rows if among is None else len(among),
+    )

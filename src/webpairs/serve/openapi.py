@@ -27,7 +27,7 @@ _SEARCH_QUERY: Final = {
     "where": "SQL expression over the columns of a row",
     "k": "Results, 1 to 10000",
     "offset": "Results that are passed over",
-    "unique": "1: fold results that show the same",
+    "unique": "1: fold results that show the same; auto: where many of them do",
 }
 _PATHS: Final[tuple[tuple[str, str, str, Any], ...]] = (
     ("get", "/api/datasets", "What is served", None),

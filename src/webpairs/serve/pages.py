@@ -9,11 +9,13 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import jinja2
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from webpairs import __version__
 from webpairs.errors import ConfigError
+from webpairs.quantities import counted
 from webpairs.report.shown import web
 from webpairs.serve.api import datasets, detail
 from webpairs.serve.facets import count_facets
@@ -44,9 +46,13 @@ async def answer_page(request: Request) -> Response:
         return _page(request, served.name, {**shown, "error": error.message}, error.status)
     try:
         asked = from_query(request.query_params)
+        if "unique" not in request.query_params:
+            asked = msgspec.structs.replace(asked, unique="auto")
         shown["facets"] = await count_facets(state, served, asked)
+        shown["facets_of"] = describe_facets(shown["facets"])
         shown["result"] = await find(state, served, asked)
         shown |= _turns(request, asked, shown["result"]["more"])
+        shown["status"] = describe(asked, shown["result"])
     except Refusal as error:
         shown["error"], status = error.message, error.status
     except ConfigError as error:
@@ -78,13 +84,14 @@ async def answer_file(request: Request) -> Response:
 def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 200) -> Response:
     known = datasets(request)
     query = request.query_params
+    unique = query.get("unique", "")
     context: dict[str, Any] = {
         "datasets": known,
         "dataset": next(one for one in known if one["name"] == name),
         "query": {
             **{one: [text for text in query.getlist(one) if text.strip()] for one in _LISTS},
             **{one: query.get(one, "") for one in ("in", "where", "k", "offset")},
-            "unique": query.get("unique", "") not in ("", "0", "false"),
+            "unique": None if unique in ("", "auto") else unique not in ("0", "false"),
             "safe": query.get("safe", "") != "0",
             "asks": any(query.get(one, "").strip() for one in _ASKS),
         },
@@ -94,11 +101,40 @@ def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 2
         "error": None,
         "next_url": None,
         "previous_url": None,
+        "status": "",
+        "facets_of": "",
         "scripts": [file for file in FILES if file.endswith(".js")],
         "version": __version__,
         **shown,
     }
     return Response(_template().render(context), status, media_type="text/html")
+
+
+def describe(asked: SearchRequest, result: Mapping[str, Any]) -> str:
+    """Return what is shown, and of how many samples it is; results.js has the same words."""
+    num, among = len(result["hits"]), counted(result["among"], "sample")
+    match = " that match" if asked.where else ""
+    if result["terms"]:
+        nearest = "nearest" if num == 1 else f"{num:,} nearest"
+        words = f"The {nearest} of {among}{match}"
+    elif asked.terms:
+        words = f"{counted(num, 'sample')} with these words in the caption"
+    else:
+        words = f"{num:,} of {among}{match}"
+    if not num:
+        words = "No results"
+    if asked.offset:
+        words += f", from number {asked.offset + 1:,} on"
+    if folded := sum(len(hit["folded"]) for hit in result["hits"]):
+        words += f"; {folded:,} more that look the same folded under them"
+    return words
+
+
+def describe_facets(facets: Mapping[str, Any]) -> str:
+    """Return what the numbers beside filters count; filters.js has the same words."""
+    num = f"{facets['count']:,}"
+    names = {"all": f"all {num}", "all that match": f"the {num} that match"}
+    return f"Samples among {names.get(facets['of'], facets['of'])}"
 
 
 def _turns(request: Request, asked: SearchRequest, more: bool) -> dict[str, str | None]:

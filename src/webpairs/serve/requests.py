@@ -68,7 +68,10 @@ class SearchRequest(
     where: Where | None = None
     k: Annotated[int, msgspec.Meta(ge=1, le=MAX_K)] = K
     offset: Annotated[int, msgspec.Meta(ge=0, le=MAX_K)] = 0
-    unique: bool = False
+    unique: Annotated[
+        bool | Literal["auto"],
+        msgspec.Meta(description="Fold results that show the same; auto: where many of them do"),
+    ] = False
 
 
 class ExportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -95,7 +98,8 @@ def from_query(query: QueryParams) -> SearchRequest:
     for name in ("in", "where", "k", "offset"):
         if query.get(name, "").strip():
             values[name] = query[name]
-    values["unique"] = query.get("unique", "") not in ("", "0", "false")
+    unique = query.get("unique", "")
+    values["unique"] = "auto" if unique == "auto" else unique not in ("", "0", "false")
     return as_kind(values, SearchRequest)
 
 

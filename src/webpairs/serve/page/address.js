@@ -29,7 +29,7 @@ export function read(search, datasets) {
     terms,
     in: query.get("in") || null,
     where: readWhere(query.get("where") || ""),
-    unique: !["", "0", "false", null].includes(query.get("unique")),
+    unique: readUnique(query.getAll("unique").at(-1)),
     safe: query.get("safe") !== "0",
     view: ["random", "threshold"].includes(query.get("view")) ? query.get("view") : null,
     seed: Number(query.get("seed")) || null,
@@ -37,6 +37,10 @@ export function read(search, datasets) {
     sample: query.get("sample"),
   };
 }
+
+/** Return whether duplicates are folded; null leaves it to the server, which folds where many are. */
+const readUnique = (value) =>
+  ["", "auto", undefined].includes(value) ? null : !["0", "false"].includes(value);
 
 /** Return the address of what is looked at. */
 export function write(looked) {
@@ -48,7 +52,7 @@ export function write(looked) {
   }
   if (looked.in) query.set("in", looked.in);
   if (looked.where.length) query.set("where", writeWhere(looked.where));
-  if (looked.unique) query.set("unique", "1");
+  if (looked.unique !== null) query.set("unique", looked.unique ? "1" : "0");
   if (!looked.safe) query.set("safe", "0");
   if (looked.view) query.set("view", looked.view);
   if (looked.view === "random" && looked.seed) query.set("seed", looked.seed);
@@ -68,7 +72,7 @@ export function request(looked, more = {}) {
     else term.image_url = url;
     return term;
   });
-  const asked = { terms, unique: looked.unique, k: K, ...more };
+  const asked = { terms, unique: looked.unique ?? "auto", k: K, ...more };
   if (looked.in) asked.in = looked.in;
   if (looked.where.length) asked.where = writeWhere(looked.where);
   return asked;

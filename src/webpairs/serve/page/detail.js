@@ -6,6 +6,8 @@ import { button, find, linkOut, make, openDialog, quote, say, visible } from "./
 import { nsfwOf } from "./results.js";
 
 const SIDE_PX = 1024;
+// From this width on a sample is shown beside the results, which stay in use; else it covers them.
+const BESIDE = matchMedia("(min-width: 64rem)");
 
 /** Wire the panel. `closed()` is called when it closes, `moved(key)` when it shows another sample. */
 export function openDetail({ looked, go, results, exclude, more, moved, closed }) {
@@ -14,13 +16,19 @@ export function openDetail({ looked, go, results, exclude, more, moved, closed }
   let shown = null; // the hit
   let row = null;
   let asking = null;
+  let isModal = false;
 
   /** Show a sample: a hit, or one of which only the key is known. */
   async function open(hit) {
     shown = hit;
     row = null;
-    openDialog(dialog);
+    if (!dialog.open) {
+      isModal = !BESIDE.matches;
+      if (isModal) openDialog(dialog);
+      else dialog.show();
+    }
     showPlace();
+    mark(hit.key);
     body.replaceChildren(...head(hit, null));
     body.scrollTop = 0;
     dialog.scrollTop = 0;
@@ -44,10 +52,26 @@ export function openDetail({ looked, go, results, exclude, more, moved, closed }
   dialog.addEventListener("close", () => {
     asking?.abort();
     const key = shown?.key;
+    const isLeft = !looked().sample; // something else is looked at already
     shown = null;
+    mark(null);
     closed();
-    document.querySelector(`#shown .card[data-key="${CSS.escape(key ?? "")}"] .picture`)?.focus();
+    // Who has gone on to another part of the page stays there.
+    const { activeElement: active } = document;
+    if (!isLeft && (isModal || active === document.body || active.closest("#shown")))
+      cardOf(key)?.querySelector(".picture").focus();
   });
+  BESIDE.addEventListener("change", () => dialog.open && dialog.close());
+
+  const cardOf = (key) => document.querySelector(`#shown .card[data-key="${CSS.escape(key ?? "")}"]`);
+
+  /** Mark the card of the sample that is open, and bring it into sight: the results have moved. */
+  function mark(key) {
+    document.querySelector("#shown .card.open")?.classList.remove("open");
+    const card = cardOf(key);
+    card?.classList.add("open");
+    if (!isModal) card?.scrollIntoView({ block: "nearest" });
+  }
 
   /** Return the sample as the exclude list keeps it. */
   const sample = () =>
@@ -238,6 +262,7 @@ export function openDetail({ looked, go, results, exclude, more, moved, closed }
     step,
     sample,
     isOpen: () => dialog.open,
+    isModal: () => isModal,
     again: () => shown && open(shown),
   };
 }

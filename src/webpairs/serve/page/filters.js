@@ -6,6 +6,13 @@ import { count, find, icon, make, openDialog, quote, share, visible } from "./sh
 
 const FEW = 6;
 
+/** Return what the numbers beside filters count; pages.py has the same words. */
+function describeCounts(counts) {
+  const number = count(counts.count);
+  const names = { all: `all ${number}`, "all that match": `the ${number} that match` };
+  return `Samples among ${names[counts.of] ?? counts.of}`;
+}
+
 /** Wire the filters. `change(groups)` searches with another filter. */
 export function openFilters({ looked, change }) {
   const names = new Map(); // expression -> {facet, title, value}, as far as they were seen
@@ -35,7 +42,8 @@ export function openFilters({ looked, change }) {
       );
       const facets = new Map(all.facets.map((one) => [one.name, one]));
       for (const facet of own) if (facet) facets.set(facet.name, facet);
-      show({ of: all.of, count: all.count, facets: [...facets.values()] });
+      const apart = own.map((one) => one?.name);
+      show({ of: all.of, count: all.count, facets: [...facets.values()], apart });
     } catch (error) {
       if (error.name !== "AbortError")
         find("filters").replaceChildren(make("p", { class: "others" }, error.message));
@@ -52,7 +60,6 @@ export function openFilters({ looked, change }) {
   function show(counts) {
     last = counts;
     learn(counts);
-    const of = counts.of === "all" ? "all samples" : counts.of;
     // Focus stays on the box that was ticked, though boxes are made anew.
     const focused = document.activeElement?.dataset?.where;
     // What all of them have in common chooses nothing.
@@ -67,7 +74,8 @@ export function openFilters({ looked, change }) {
       "None of these has an NSFW tag, so safe mode blurs nothing.",
     );
     find("filters").replaceChildren(
-      make("h2", { class: "of" }, `Among ${of}`),
+      make("a", { class: "skip inside", href: "#results" }, "Skip the filters"),
+      make("h2", { class: "of" }, describeCounts(counts)),
       ...facets,
       ...(counts.count && !tagged ? [untagged] : []),
     );
@@ -116,7 +124,13 @@ export function openFilters({ looked, change }) {
     return make(
       "fieldset",
       { class: "facet", data: { facet: facet.name } },
-      make("legend", {}, visible(facet.title)),
+      make(
+        "legend",
+        {},
+        visible(facet.title),
+        last.apart?.includes(facet.name) &&
+          make("small", { class: "apart" }, " counted without this filter"),
+      ),
       make("ul", {}, ...items),
       rest > 0 &&
         make("button", { type: "button", class: "others", onclick: unfold }, `${count(rest)} more`),

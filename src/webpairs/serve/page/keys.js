@@ -27,14 +27,21 @@ export function openKeys({ acts, detail }) {
       isTyping(event.target)
     )
       return;
+    // A panel beside the results leaves keys to them, but for those that it needs itself.
+    if (document.querySelector("dialog:modal:not(#detail)")) return;
     if (detail.isOpen()) {
-      if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
+      if (event.key === "Escape" && !detail.isModal()) detail.close();
+      else if (event.key === "ArrowLeft" || event.key === "ArrowRight") {
         event.preventDefault();
         detail.step(event.key === "ArrowLeft" ? -1 : 1);
       } else if (box.checked && ["x", "s"].includes(event.key)) acts[event.key](detail.sample());
+      else if (!detail.isModal() && box.checked && ["/", "f", "?", "r"].includes(event.key)) {
+        event.preventDefault();
+        if (event.key === "?") help();
+        else acts[event.key]();
+      }
       return;
     }
-    if (document.querySelector("dialog[open]")) return;
     if (event.key.startsWith("Arrow") && moveFocus(event.key)) event.preventDefault();
     else if (!box.checked) return;
     else if (event.key === "?") help();
@@ -65,6 +72,20 @@ export function currentCard() {
   );
 }
 
+/** Return the card that lies in the direction of an arrow key; rows may be of different lengths. */
+function cardBeside(cards, here, key) {
+  const place = cards.indexOf(here);
+  if (key === "ArrowLeft" || key === "ArrowRight")
+    return cards[place + (key === "ArrowLeft" ? -1 : 1)];
+  const rows =
+    key === "ArrowUp"
+      ? cards.filter((card) => card.offsetTop < here.offsetTop).reverse()
+      : cards.filter((card) => card.offsetTop > here.offsetTop);
+  const row = rows.filter((card) => card.offsetTop === rows[0].offsetTop);
+  const distance = (card) => Math.abs(card.offsetLeft - here.offsetLeft);
+  return row.sort((one, other) => distance(one) - distance(other))[0];
+}
+
 /** Move the focus from card to card as they lie on the screen; false where there is none. */
 function moveFocus(key) {
   const cards = [...document.querySelectorAll("#shown .card")];
@@ -76,10 +97,7 @@ function moveFocus(key) {
     return false;
   // With nothing in focus the arrows scroll, as anywhere else, but for those that go along a row.
   if (!here && !["ArrowRight", "ArrowLeft"].includes(key)) return false;
-  const place = cards.indexOf(here);
-  const across = Math.max(1, cards.filter((card) => card.offsetTop === cards[0].offsetTop).length);
-  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across };
-  const link = cards[here ? place + steps[key] : 0]?.querySelector(".veil, .picture");
+  const link = (here ? cardBeside(cards, here, key) : cards[0])?.querySelector(".veil, .picture");
   if (!link) return false;
   link.focus({ preventScroll: true });
   link.scrollIntoView({ block: "nearest" });

@@ -7,8 +7,8 @@ import { openExclude } from "./exclude.js";
 import { keepThumb, openField } from "./field.js";
 import { openFilters } from "./filters.js";
 import { currentCard, openKeys } from "./keys.js";
-import { nothing, openResults } from "./results.js";
-import { count, find, plural, say } from "./show.js";
+import { describe, nothing, openResults } from "./results.js";
+import { find, plural, say } from "./show.js";
 import { nearThreshold } from "./threshold.js";
 
 // The server goes no further; it says so with the last page.
@@ -47,8 +47,9 @@ function start() {
   /** Look at something else: it gets an address of its own, and is searched for. */
   function go(changes) {
     keep();
-    looked = withDataset({ ...looked, offset: 0, sample: null, ...changes });
+    looked = withDataset({ ...looked, folds: null, offset: 0, sample: null, ...changes });
     history.pushState(null, "", write(looked));
+    detail.close();
     scrollTo({ top: 0 });
     run();
   }
@@ -69,6 +70,8 @@ function start() {
       hits: results.hits(),
       more: results.hasMore(),
       pages: results.numPages(),
+      chance: results.chance(),
+      folds: looked.folds,
       scroll: scrollY,
       note: find("note").textContent,
       status: find("status").textContent,
@@ -112,15 +115,24 @@ function start() {
     }
   }
 
-  const search = (mine, offset, k, signal = null) =>
-    ask(mine.index, "search", { body: request(mine, { offset, k }), signal });
+  // Pages that follow are folded as the first one was.
+  const search = (mine, offset, k, signal = null) => {
+    const body = request({ ...mine, unique: mine.unique ?? mine.folds ?? null }, { offset, k });
+    return ask(mine.index, "search", { body, signal });
+  };
 
   function show(mine, found) {
     takeEmbeddings(mine, found);
     if (found.note) showNote(found.note);
-    results.fill(found.hits, { more: found.more, empty: nothing(mine, go) });
+    mine.folds = found.unique;
+    showFolds();
+    results.fill(found.hits, {
+      more: found.more,
+      chance: found.chance,
+      empty: nothing(mine, go),
+    });
     field.showChips();
-    showStatus(found.hits.length, found.more);
+    find("status").textContent = describe(mine, found.hits, found);
   }
 
   /** A picture that was sent comes back as its embedding, which an address can hold. */
@@ -155,14 +167,9 @@ function start() {
         : `Both sides of the threshold, ${found.threshold}`;
   }
 
-  function showStatus(number, moreFollow) {
-    const searched = looked.terms.length > 0;
-    const what =
-      searched || looked.where.length
-        ? plural(number, "result")
-        : `${count(number)} of ${plural(looked.dataset.samples, "sample")}`;
-    const from = looked.offset ? `, from number ${count(looked.offset + 1)} on` : "";
-    find("status").textContent = `${what}${from}${searched && moreFollow ? ", more below" : ""}`;
+  /** Show whether duplicates are folded: as it was switched, or as the server chose. */
+  function showFolds() {
+    find("unique").checked = looked.unique ?? looked.folds ?? false;
   }
 
   async function more() {
@@ -174,7 +181,7 @@ function start() {
       const found = await search(mine, offset, Math.min(K, MAX_RESULTS - offset));
       if (mine !== looked) return;
       results.add(found.hits, found.more);
-      showStatus(results.hits().length, found.more);
+      find("status").textContent = describe(mine, results.hits(), found);
     } catch (error) {
       if (mine === looked) showError(error.message);
     } finally {
@@ -187,7 +194,7 @@ function start() {
     field.show(looked);
     exclude.load(looked.index);
     find("safe").setAttribute("aria-pressed", String(looked.safe));
-    if (find("unique")) find("unique").checked = looked.unique;
+    showFolds();
     for (const box of document.querySelectorAll("[name=in]"))
       box.checked = box.value === (looked.in ?? looked.dataset.kinds[0]);
     for (const id of ["random", "threshold"])
@@ -222,9 +229,12 @@ function start() {
   const hitOf = (key) => results.hits().find((one) => one.key === key) ?? { key };
 
   function openSample(hit) {
-    keep();
-    looked.sample = hit.key;
-    history.pushState({ opened: true }, "", write(looked));
+    if (detail.isOpen()) moved(hit);
+    else {
+      keep();
+      looked.sample = hit.key;
+      history.pushState({ opened: true }, "", write(looked));
+    }
     detail.open(hit);
   }
 
@@ -269,11 +279,12 @@ function start() {
     }
     asking?.abort();
     asking = null;
+    looked.folds = old.folds;
     showState();
     hide("error");
     hide("note");
     if (old.note) showNote(old.note);
-    results.fill(old.hits, { more: old.more, pages: old.pages, empty: nothing(looked, go) });
+    results.fill(old.hits, { ...old, empty: nothing(looked, go) });
     find("status").textContent = old.status;
     scrollTo({ top: old.scroll });
     filters.refresh();
@@ -281,7 +292,7 @@ function start() {
   });
 
   find("safe").addEventListener("click", () => setSafe(!looked.safe));
-  find("unique")?.addEventListener("change", (event) =>
+  find("unique").addEventListener("change", (event) =>
     go({ unique: event.target.checked, view: null }),
   );
   for (const box of document.querySelectorAll("[name=in]"))
@@ -314,6 +325,7 @@ function start() {
       f: filters.focus,
       r: random,
       d: ofCard(openSample),
+      m: ofCard((hit) => go({ terms: [{ key: hit.key, away: false }], view: null })),
       x: (sample) =>
         sample
           ? exclude.toggle(sample)

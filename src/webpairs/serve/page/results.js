@@ -1,7 +1,6 @@
 // Show results: a card for each, more of them as one scrolls, and plain words where there are none.
 
-import { MAX_TEXT_CHARS, write } from "./address.js";
-import { button, find, make, quote, visible } from "./show.js";
+import { button, count, find, make, plural, quote, visible } from "./show.js";
 import { KEY_TYPE } from "./field.js";
 
 const THUMB_PX = 384;
@@ -19,6 +18,8 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   let hits = [];
   let numPages = 0; // that were asked for; one may hold fewer hits than it was asked for
   let hasMore = false;
+  let chance = null; // the similarity that 1 in 100 pairs chosen at random reaches
+  let isDivided = false;
 
   const isBlurred = (key) => {
     const hit = known.get(key);
@@ -90,42 +91,32 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   function card(hit) {
     const caption = hit.columns.caption ?? "";
     const here = looked();
-    const alike = { ...plain(here), terms: [{ key: hit.key, away: false }] };
-    const said = {
-      ...plain(here),
-      terms: [{ text: caption.slice(0, MAX_TEXT_CHARS), away: false }],
-    };
+    const href = `/sample/${encodeURIComponent(here.index)}/${encodeURIComponent(hit.key)}`;
     const link = make(
       "a",
-      { class: "picture", href: write(alike), title: "More like this", draggable: "true" },
+      { class: "picture", href, title: "Open", draggable: "true" },
       picture(hit),
     );
     link.addEventListener(
       "click",
-      follow(() => go({ terms: alike.terms, view: null })),
+      follow(() => openDetail(hit)),
     );
     link.addEventListener("dragstart", (event) => event.dataTransfer.setData(KEY_TYPE, hit.key));
-    const words = make(
-      "a",
-      { class: "caption", href: write(said), title: "Search for this caption" },
-      quote(caption),
-    );
+    // The picture's link is the one that keys reach: it leads to the same.
+    const words = make("a", { class: "caption", href, tabindex: "-1" }, quote(caption));
     words.addEventListener(
       "click",
-      follow(() => go({ terms: said.terms, view: null })),
-    );
-    const about = make(
-      "a",
-      {
-        class: "about",
-        href: `/sample/${encodeURIComponent(here.index)}/${encodeURIComponent(hit.key)}`,
-      },
-      "Details",
-      make("span", { class: "unseen" }, ` of ${visible(caption) || hit.key}`),
-    );
-    about.addEventListener(
-      "click",
       follow(() => openDetail(hit)),
+    );
+    const like = make(
+      "button",
+      {
+        type: "button",
+        class: "like",
+        onclick: () => go({ terms: [{ key: hit.key, away: false }], view: null }),
+      },
+      "More like this",
+      make("span", { class: "unseen" }, `: ${visible(caption) || hit.key}`),
     );
     const licence = hit.columns.license;
     return make(
@@ -161,17 +152,21 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
             },
             `+${hit.folded.length} alike`,
           ),
-        about,
       ),
+      like,
     );
   }
 
   /** Show hits in place of what was there. */
-  function fill(found, { more: moreFollow = false, empty = null, pages = 1 } = {}) {
+  function fill(found, options = {}) {
+    const { more: moreFollow = false, empty = null, pages = 1 } = options;
+    chance = options.chance ?? null;
     hits = [...found];
     numPages = pages;
     hasMore = moreFollow;
-    grid = make("ol", { class: "grid" }, ...hits.map(card));
+    grid = make("ol", { class: "grid" });
+    isDivided = false;
+    append(hits);
     shown.replaceChildren(hits.length ? grid : (empty ?? ""));
     showPages();
   }
@@ -182,8 +177,19 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     hits.push(...fresh);
     numPages += 1;
     hasMore = moreFollow;
-    grid.append(...fresh.map(card));
+    append(fresh);
     showPages();
+  }
+
+  /** Add cards, and before the first whose similarity says little a line that tells so. */
+  function append(found) {
+    for (const hit of found) {
+      if (!isDivided && chance !== null && hit.similarity < chance) {
+        grid.append(divide(chance, !grid.children.length && !looked().offset));
+        isDivided = true;
+      }
+      grid.append(card(hit));
+    }
   }
 
   function showPages() {
@@ -209,6 +215,7 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
     hits: () => hits,
     hasMore: () => hasMore,
     numPages: () => numPages,
+    chance: () => chance,
     /** Show others than a list of hits; nothing follows them. */
     put: (element, listed = []) => {
       hits = listed;
@@ -229,6 +236,35 @@ export function openResults({ looked, go, openDetail, exclude, more }) {
   };
 }
 
+/** Return the line below which similarity says little; `first` where all results are below it. */
+const divide = (chance, first) =>
+  make(
+    "li",
+    { class: "divide" },
+    make(
+      "p",
+      {},
+      first && make("b", {}, "Nothing here is clearly alike."),
+      `${first ? " " : ""}Below ${chance.toFixed(3)} similarity says little: of pairs chosen at random, 1 in 100 is as similar.`,
+    ),
+  );
+
+/** Return what is shown, and of how many samples it is; pages.py has the same words. */
+export function describe(looked, hits, { among, terms }) {
+  const number = hits.length;
+  const match = looked.where.length ? " that match" : "";
+  let words = `${count(number)} of ${plural(among, "sample")}${match}`;
+  if (terms.length)
+    words = `The ${number === 1 ? "nearest" : `${count(number)} nearest`} of ${plural(among, "sample")}${match}`;
+  else if (looked.terms.length)
+    words = `${plural(number, "sample")} with these words in the caption`;
+  if (!number) words = "No results";
+  if (looked.offset) words += `, from number ${count(looked.offset + 1)} on`;
+  const folded = hits.reduce((sum, hit) => sum + (hit.folded?.length ?? 0), 0);
+  if (folded) words += `; ${count(folded)} more that look the same folded under them`;
+  return words;
+}
+
 /** Return a licence's usual name where it is written as an address of Creative Commons. */
 function shortLicence(licence) {
   const found =
@@ -243,9 +279,6 @@ function shortLicence(licence) {
       ? "CC0"
       : "Public domain";
 }
-
-/** Return what a link keeps of what is looked at. */
-const plain = (here) => ({ ...here, where: [], view: null, offset: 0, sample: null });
 
 /** Return a listener that does what a link says in place, unless it is opened elsewhere. */
 export function follow(act) {

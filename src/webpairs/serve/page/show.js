@@ -95,8 +95,15 @@ export function openDialog(dialog) {
   if (!dialog.open) dialog.showModal();
 }
 
+/** Return whether a click lies beside a dialog: its shade is a part of it. */
+function isBeside(dialog, event) {
+  const { left, right, top, bottom } = dialog.getBoundingClientRect();
+  const { clientX: x, clientY: y } = event;
+  return event.target === dialog && (x < left || x > right || y < top || y > bottom);
+}
+
 for (const dialog of document.querySelectorAll("dialog")) {
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog || event.target.closest("[data-close]")) dialog.close();
+    if (isBeside(dialog, event) || event.target.closest("[data-close]")) dialog.close();
   });
 }
