@@ -34,6 +34,11 @@ A run folder holds, for each shard `NNNNN` (at least 5 digits):
 A file without its `stats/` is not there: readers look at `stats/` first. A shard in which nothing was kept has stats
 and drops, and no tar. `key` is the shard number followed by the candidate's row (at least 4 digits); all keys of a
 dataset have the same width, and gaps are dropped candidates.
+
+The `.json` of every sample of a dataset has the same members in the same types, since readers such as `datasets` infer
+types from the first few samples. A text that is not known is empty, a number (`similarity`, `crawl_offset`) is -1; the
+metadata have null. `given`, where a table has columns of its own, is a text: a JSON object of them. (Datasets made before
+this rule have null, and an object under `given`.)
 """
 
 TABLES = (

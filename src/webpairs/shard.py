@@ -39,6 +39,8 @@ METADATA_SCHEMA: Final = arrow_schema(METADATA)
 DROPS_SCHEMA: Final = arrow_schema(DROPS)
 ROW_GROUP_ROWS: Final = 10_000
 PENDING_ROWS: Final = 4_096
+NOT_KNOWN: Final = -1.0
+"""A number that is not known, where null is not at hand. Source: TFDS `laion400m`."""
 _GIVEN: Final = "given"
 
 
@@ -172,7 +174,7 @@ class ShardWriter:
         for suffix, data in (
             (extension, image),
             ("txt", row["TEXT"].encode()),
-            ("json", sample_json(row)),
+            ("json", sample_json(row, with_given=bool(self._given_columns))),
         ):
             # TarInfo's defaults are what makes tars equal: mtime 0, owner 0, mode 644.
             member = tarfile.TarInfo(f"{key}.{suffix}")
@@ -327,11 +329,16 @@ class ShardWriter:
         return self._temporary[path]
 
 
-def sample_json(row: Row) -> bytes:
+def sample_json(row: Row, *, with_given: bool) -> bytes:
     """Return the tar's `.json` member: img2dataset's names first, so that its readers work.
 
-    Times stay out of it: the tar depends on content alone.
+    Every sample of a dataset has the same members in the same types, because readers such as
+    `datasets` infer types from the first few samples: a text that is not known is empty, a number
+    is -1, and a table's own columns are one text of JSON (`with_given`). Times stay out of it: the
+    tar depends on content alone.
     """
+    similarity = row["similarity"]
+    offset = row["crawl_offset"]
     return orjson.dumps(
         {
             "url": row["URL"],
@@ -344,16 +351,16 @@ def sample_json(row: Row) -> bytes:
             "original_height": row["HEIGHT"],
             "sha256": row["sha256"].hex(),
             "stored_sha256": row["stored_sha256"].hex(),
-            "similarity": row["similarity"],
-            "NSFW": row["NSFW"],
-            "LICENSE": row["LICENSE"],
-            "license_id": row["license_id"],
-            "language": row["language"],
-            "page_url": row["page_url"],
-            "crawl_file": row["crawl_file"],
-            "crawl_offset": row["crawl_offset"],
+            "similarity": NOT_KNOWN if similarity is None else similarity,
+            "NSFW": row["NSFW"] or "",
+            "LICENSE": row["LICENSE"] or "",
+            "license_id": row["license_id"] or "",
+            "language": row["language"] or "",
+            "page_url": row["page_url"] or "",
+            "crawl_file": row["crawl_file"] or "",
+            "crawl_offset": int(NOT_KNOWN) if offset is None else offset,
         }
-        | ({} if row.get(_GIVEN) is None else {"given": orjson.Fragment(row[_GIVEN])})
+        | ({"given": row.get(_GIVEN) or "{}"} if with_given else {})
     )
 
 

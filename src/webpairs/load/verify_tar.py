@@ -17,7 +17,7 @@ from webpairs.load.mapped import MappedFile
 from webpairs.load.tar import BLOCK, IMAGE_EXTENSIONS, Walked, split, walk
 from webpairs.load.verify_sample import check_size
 from webpairs.quantities import counted
-from webpairs.shard import ShardFiles, sample_json
+from webpairs.shard import NOT_KNOWN, ShardFiles, sample_json
 
 Extent = tuple[int, int]
 """Where the bytes of a member start and end."""
@@ -193,7 +193,7 @@ class RunTar:
         extent = sample.members.get(JSON)
         if extent is None:
             return
-        data, wanted = self._tar.data[slice(*extent)], sample_json(row)
+        data, wanted = self._tar.data[slice(*extent)], sample_json(row, with_given=False)
         if data != wanted and (wrong := _wrong_fields(data, orjson.loads(wanted))):
             detail = f"its .json has another {wrong} than the row"
             self.findings.add(Fault.MEMBER_WRONG, self.file, detail, sample.key)
@@ -225,5 +225,11 @@ def _wrong_fields(data: bytes, wanted: dict[str, Any]) -> str:
         return "text, which is no JSON,"
     if not isinstance(found, dict):
         return "value, which is no object,"
-    # Fields that are not there were not written yet when the dataset was made.
-    return ", ".join(name for name, value in wanted.items() if found.get(name, value) != value)
+    return ", ".join(
+        name
+        for name, value in wanted.items()
+        # Fields that are not there were not written yet when the dataset was made; what is not
+        # known was null before it was an empty text or -1.
+        if found.get(name, value) != value
+        and not (found[name] is None and value in ("", NOT_KNOWN))
+    )

@@ -21,7 +21,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,19 @@ import pyarrow as pa
 from webpairs.errors import ConfigError
 from webpairs.files import write_json, write_parquet, write_whole
 from webpairs.load.dataset import Dataset
-from webpairs.load.export_columns import json_default, row_groups, with_label_names
+from webpairs.load.export_columns import (
+    as_text,
+    is_text,
+    json_default,
+    row_groups,
+    with_label_names,
+)
 from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import Batch, OutputShard, Target, TargetReport, wanted_configs
-from webpairs.load.features import TABULAR, feature_array, raw_name
+from webpairs.load.features import TABULAR, feature_array, one_array, raw_name
 from webpairs.load.img2dataset import KEYS_ARE_UNIQUE
 from webpairs.load.tar import BLOCK, IMAGE_EXTENSIONS
+from webpairs.shard import NOT_KNOWN
 from webpairs.sniff import sniff
 
 SAMPLES_PER_SHARD: Final = 10_000
@@ -229,9 +236,16 @@ def texts_of(table: pa.Table) -> list[str]:
 
 
 def json_rows(table: pa.Table) -> list[bytes]:
-    """Return each row as JSON, under img2dataset's names where it has any; bytes as hex."""
-    rows = named_as_img2dataset(table).to_pylist()
-    return [orjson.dumps(row, default=json_default) for row in rows]
+    """Return each row as JSON, under img2dataset's names where it has any; bytes as hex.
+
+    Every row has the same members in the same types (`json_column`).
+    """
+    names = named_as_img2dataset(table).column_names
+    columns = [json_column(one_array(column)) for column in table.columns]
+    return [
+        orjson.dumps(dict(zip(names, values, strict=True)), default=json_default)
+        for values in zip(*columns, strict=True)
+    ]
 
 
 def named_as_img2dataset(table: pa.Table) -> pa.Table:
@@ -240,6 +254,29 @@ def named_as_img2dataset(table: pa.Table) -> pa.Table:
     better = [_JSON_NAMES.get(name, name) for name in there]
     names = [new if new not in there else old for old, new in zip(there, better, strict=True)]
     return table.rename_columns(names)
+
+
+def json_column(array: pa.Array) -> list[Any]:
+    """Return a column's values for JSON, none of them null, all of one type.
+
+    `datasets` and others infer types from the first few samples. A text, time or list that is not
+    known is an empty text, a number -1, a truth value false. Lists and structs are texts of JSON,
+    as are integers that need all of 64 bits without a sign. The parquet beside the tar has nulls.
+    """
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        array = array.cast(kind.value_type)
+        kind = array.type
+    if pa.types.is_boolean(kind):
+        return array.fill_null(False).to_pylist()
+    if pa.types.is_floating(kind):
+        values = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return np.where(np.isfinite(values), values, NOT_KNOWN).tolist()
+    if pa.types.is_integer(kind) and not pa.types.is_uint64(kind):
+        return array.cast(pa.int64()).fill_null(int(NOT_KNOWN)).to_pylist()
+    if is_text(kind) or pa.types.is_temporal(kind):
+        return ["" if value is None else value for value in array.to_pylist()]
+    return as_text(pa.chunked_array([array])).fill_null("").to_pylist()
 
 
 def _npy_header(size: int) -> bytes:
