@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webpairs import cli
 from webpairs.advice import NOTHING_KEPT, REMEDIES, TELLING, Outcome, advise
 from webpairs.errors import Drop
 from webpairs.extract.unread import holds_rows
@@ -26,6 +27,15 @@ def outcome(num: int, kept: int, drops: dict[Drop, int], **changes: Any) -> Outc
 def test_every_reason_has_a_remedy() -> None:
     assert set(REMEDIES) == set(Drop) - {Drop.RECORD_BROKEN}
     assert set(REMEDIES) >= TELLING
+
+
+def test_remedies_name_options_that_there_are() -> None:
+    folder = Path(cli.__file__).parent
+    source = "".join(path.read_text() for path in folder.glob("*.py"))
+    known = set(re.findall(r'"(--[a-z-]+)"', source))
+    named = {one for line in REMEDIES.values() for one in re.findall(r"--[a-z][a-z-]+", line)}
+    assert named
+    assert named <= known
 
 
 @pytest.mark.parametrize("drop", sorted(REMEDIES))
@@ -48,7 +58,7 @@ def test_one_reason_that_took_all_is_named_with_its_remedy(drop: Drop) -> None:
         ({Drop.TEXT_TOO_SHORT: 9}, {}, ["--text-column", "--recipe download"]),
         ({Drop.URL_INVALID: 9}, {}, ["--url-column"]),
         ({Drop.NOT_ARCHIVED: 9}, {}, ["--images web"]),
-        ({Drop.TOO_SMALL: 9}, {}, ["--recipe download"]),
+        ({Drop.TOO_SMALL: 9}, {}, ["--min-bytes"]),
         ({Drop.HTTP_429: 9}, {}, ["--per-host-rate"]),
         ({Drop.DNS: 3, Drop.CONNECT: 3, Drop.HTTP_4XX: 3}, {}, ["most, 6,", "dns and connect"]),
         ({Drop.TIMEOUT: 5, Drop.HTTP_4XX: 4}, {}, ["most, 5,", "timeout", "--timeout"]),

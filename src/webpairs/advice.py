@@ -89,7 +89,7 @@ REMEDIES: Final[Mapping[Drop, str]] = {
     "{command} retry {out} --timeout 120 --connections 64",
     Drop.TOO_SLOW: "ask less at once with --connections: {command} retry {out} --connections 64",
     Drop.TOO_LARGE: "images of more than 50 MB are not fetched: use smaller ones",
-    Drop.TOO_SMALL: "the recipe wants larger files (laion400m: 5 kB): --recipe download takes all",
+    Drop.TOO_SMALL: "take smaller files with a smaller --min-bytes (laion400m: 5000)",
     Drop.HTTP_4XX: "the images are gone, or their sites want a login: use newer inputs, or "
     "--images archive with the WARC files that hold them",
     Drop.HTTP_429: "ask more slowly: {command} retry {out} --per-host 1 --per-host-rate 1",
@@ -118,8 +118,8 @@ REMEDIES: Final[Mapping[Drop, str]] = {
     "--reasons truncated",
     Drop.UNDECODABLE: "the pictures are damaged where they come from: use other inputs",
     Drop.SIDE: "take smaller pictures with a smaller --min-side",
-    Drop.ASPECT: "the pictures are longer or wider than can be stored: --resize none keeps them "
-    "as they are",
+    Drop.ASPECT: "take longer pictures with a larger --max-aspect; --resize none keeps those that "
+    "are too long to be resized",
     Drop.SIMILARITY: "is the model the right one for these pictures and texts, and are the texts "
     "about them? --threshold -1 keeps all, to choose by similarity later",
     Drop.MINOR_SUSPECTED: "these are never kept",
