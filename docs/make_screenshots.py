@@ -88,7 +88,7 @@ def picture_of_page(dataset: Path) -> None:
 
 def only(page: str, section: str) -> str:
     """Return a page of one section: Chromium's command draws a page from its top on."""
-    page = re.sub(r"<header>.*?</header>", "", page, flags=re.DOTALL)
+    page = re.sub(r"<header>.*?</header>\s*<nav.*?</nav>", "", page, flags=re.DOTALL)
     other = rf'<section id="(?!{section}").*?</section>'
     return re.sub(other, "", page, flags=re.DOTALL)
 

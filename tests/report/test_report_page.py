@@ -63,7 +63,7 @@ TAGS = {
         "footer",
     ),
     *("h1", "h2", "h3", "p", "a", "b", "i", "small", "span", "bdi", "div", "img"),
-    *("ul", "ol", "li", "dl", "dt", "dd", "details", "summary"),
+    *("ul", "ol", "li", "dl", "dt", "dd", "details", "summary", "label", "input"),
     *("table", "thead", "tbody", "tr", "th", "td"),
     *("svg", "g", "path", "use", "defs", "text", "rect", "clippath"),
 }
@@ -182,6 +182,31 @@ def test_the_demos_page_with_pictures(loose_run: Path, tmp_path: Path) -> None:
     assert len(root.xpath("//section[@id='map']//img")) >= 6
     without, _ = report(loose_run, out=tmp_path)
     assert "<img" not in without
+
+
+def test_counts_and_their_parts_stand_apart(loose_run: Path, tmp_path: Path) -> None:
+    root = tree(report(loose_run, out=tmp_path)[0])
+    cells = root.xpath("//table[contains(@class, 'bars')]//td[small/text()]")
+    assert len(cells) > 20
+    for cell in cells:
+        assert re.fullmatch(r"[−≤ ]*[\d,]+ <?[\d.]+%", cell.text_content()), cell.text_content()
+
+
+def test_contents_stay_and_long_lists_are_cut_on_a_phone(loose_run: Path, tmp_path: Path) -> None:
+    root = tree(report(loose_run, out=tmp_path)[0])
+    # A sticky list scrolls away with the element that holds it: here that is the page.
+    (contents,) = root.xpath("/html/body/nav")
+    targets = [one.attrib["href"][1:] for one in contents.iter("a")]
+    assert targets == root.xpath("//section/@id")
+    lists = root.xpath("//*[contains(@class, 'cut')]")
+    for one in lists:
+        num = len(one.xpath("./li | ./tbody/tr"))
+        before = one.getprevious()
+        has_switch = before is not None and before.get("class") == "rest"
+        assert has_switch == (num > 6)
+        if has_switch:
+            assert before.text_content().split() == ["Show", "all", str(num)]
+    assert any(one.getprevious() is not None for one in lists)
 
 
 def test_a_table_behind_every_plot(loose_run: Path, tmp_path: Path) -> None:
