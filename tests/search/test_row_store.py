@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from webpairs.load.features import LABELS, TABULAR
 from webpairs.load.source import Rows
 from webpairs.search import build_rows, row_store
 from webpairs.search.build_index import IndexResult, build_index
+from webpairs.search.chosen_rows import RowFinder
 from webpairs.search.index_file import read_index_manifest
 from webpairs.search.options import IndexOptions
 from webpairs.search.row_store import RowStore
@@ -206,13 +209,61 @@ def test_what_a_filter_chose_is_remembered(run: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         RowStore, "where", lambda self, one: (asked.append(one.text), where(self, one))[1]
     )
-    assert np.array_equal(searcher.rows_where("similarity > 0.2", 5), found)
+    assert np.array_equal(searcher.rows_where("similarity > 0.2"), found)
     assert asked == []
     with pytest.raises(ValueError, match="read-only"):
         found[0] = 1
-    monkeypatch.setattr("webpairs.search.chosen_rows.KEPT_BYTES", found.nbytes + 100)
+    monkeypatch.setattr("webpairs.search.chosen_rows.KEPT_BYTES", found.nbytes + 700)
     searcher.rows_where("similarity > 0.25")
     searcher.rows_where("similarity > 0.2")
     assert asked == ["similarity > 0.25", "similarity > 0.2"]
-    with pytest.raises(ConfigError, match="takes longer than 0 s"):
-        searcher.rows_where("similarity > 0.1", 0)
+    monkeypatch.setattr("webpairs.search.chosen_rows.KEPT_BYTES", 1)
+    asked.clear()
+    for _ in range(2):  # whatever its size, the last one stays
+        searcher.rows_where("similarity > 0.15")
+    assert asked == ["similarity > 0.15"]
+
+
+def test_filters_that_choose_nothing_are_bounded_too(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index_of(run)
+    searcher = Searcher.open(run)
+    monkeypatch.setattr("webpairs.search.chosen_rows.KEPT_FILTERS", 3)
+    for number in range(5):
+        assert len(searcher.rows_where(f"similarity > {2 + number}")) == 0
+    assert list(searcher._chosen._kept) == [f"similarity > {2 + number}" for number in (2, 3, 4)]
+    monkeypatch.setattr("webpairs.search.chosen_rows.KEPT_BYTES", 40_000)
+    for number in range(5):
+        searcher.rows_where(f"similarity > {2 + number}" + " " * 4_000)
+    assert len(searcher._chosen._kept) == 2
+
+
+def test_a_filter_that_two_ask_for_at_once_is_run_once(run: Path) -> None:
+    index_of(run)
+    looking, go_on, asked = threading.Event(), threading.Event(), list[str]()
+
+    def find(finder: RowFinder, expression: str) -> Rows:
+        asked.append(expression)
+        looking.set()
+        assert go_on.wait(30)
+        if "wrong" in expression:
+            raise ConfigError("wrong")
+        return finder.find(expression)
+
+    searcher = Searcher.open(run, find_rows=find)
+    for expression in ("similarity > 0.2", "wrong"):
+        looking.clear()
+        go_on.clear()
+        with ThreadPoolExecutor(2) as threads:
+            first = threads.submit(searcher.rows_where, expression)
+            assert looking.wait(30)
+            second = threads.submit(searcher.rows_where, expression)
+            go_on.set()
+            if expression == "wrong":
+                assert isinstance(first.exception(), ConfigError)
+                second.exception()
+            else:
+                assert np.array_equal(first.result(), second.result())
+    assert asked[0] == "similarity > 0.2"
+    assert asked.count("similarity > 0.2") == 1

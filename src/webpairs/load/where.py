@@ -4,8 +4,10 @@
 
 DuckDB parses and runs it, over arrow tables that are handed to it, with no access to files or
 network. It is one expression: what else SQL has (subqueries, several statements, functions whose
-answer changes from call to call, or that make much of little) is refused. `nsfw` is the label's
-name here.
+answer changes from call to call, or that make much of little, casts to lists) is refused, and
+before DuckDB sees it, what is too long or too deep (where_text.py). `nsfw` is the label's name
+here. Whoever runs expressions of strangers bounds time and memory from outside besides
+(serve/filter_process.py).
 
 A name means a feature of the page, then a column of the source, both as spelled; then either in
 whatever case. So `nsfw` is the page's (UNTAGGED where there is none), `NSFW` LAION's own.
@@ -15,10 +17,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,7 +30,8 @@ import pyarrow as pa
 from webpairs.errors import ConfigError
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, Shard
-from webpairs.load.where_functions import DOUBLING, LOOKING
+from webpairs.load.where_functions import DOUBLING, LOOKING, TYPES
+from webpairs.load.where_text import check_size, shown
 
 if TYPE_CHECKING:
     import duckdb
@@ -44,7 +47,8 @@ _TABLE: Final = "samples"
 _STREAM_ROWS: Final = 65_536
 _MEMORY: Final = "256MB"
 """What DuckDB may take for an expression over so many rows; it spills nothing to the disk."""
-_AGAIN_S: Final = 0.05
+_MAX_LEVELS: Final = 240
+"""Of a tree as JSON; orjson writes 254 and reads 1,024."""
 _local: Final = threading.local()
 
 
@@ -73,20 +77,23 @@ def parse(text: str, column_names: Sequence[str]) -> Expression:
 
     Raises ConfigError that says what is wrong with it and names the columns there are.
     """
+    check_size(text)
     tree = _parsed(text)
     for one in _expressions(tree):
         if one["class"] not in _ALLOWED:
             kind = str(one["class"]).lower().replace("_", " ")
             raise ConfigError(
-                f"where {text!r}: a {kind} is not possible here: write one expression over the "
-                "columns of a row"
+                f"where {shown(text)}: a {kind} is not possible here: write one expression over "
+                "the columns of a row"
             )
         if one["class"] == "FUNCTION":
             _check_function(text, one)
+        if one["class"] == "TYPE":
+            _check_type(text, one)
         if one["class"] == "LAMBDA" and any(
             inner["class"] == "LAMBDA" for inner in _expressions(one["expr"])
         ):
-            raise ConfigError(f"where {text!r}: a lambda within a lambda is not possible here")
+            raise ConfigError(f"where {shown(text)}: a lambda within a lambda is not possible here")
     names: dict[str, int] = {}
     _rename(tree, _Names(text, column_names), names, frozenset())
     return Expression(text, _as_sql(tree), tuple(names))
@@ -97,45 +104,6 @@ def check(expression: Expression, shard: Shard) -> None:
     for rows, table in shard.stream(expression.names, None, 1, label_names=True):
         _true_rows(expression, table, len(rows))
         return
-
-
-@contextmanager
-def time_limit(text: str, limit_s: float | None) -> Generator[None]:
-    """Stop an expression that this thread runs inside after `limit_s`; None: never.
-
-    It then raises ConfigError that names the limit.
-    """
-    if limit_s is None:
-        yield
-        return
-    connection, done = _connection(), threading.Event()
-    over = _local.over = threading.Event()
-
-    def watch() -> None:
-        if not done.wait(limit_s):
-            over.set()
-        # Between two queries nobody hears it.
-        while not done.wait(_AGAIN_S):
-            connection.interrupt()
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    except (_Stopped, _duckdb_error()) as error:
-        if not over.is_set():
-            raise
-        raise ConfigError(
-            f"where {text!r} takes longer than {limit_s:g} s: use a simpler expression"
-        ) from error
-    finally:
-        _local.over = None
-        done.set()
-        watcher.join()
-
-
-class _Stopped(Exception):
-    """An expression was stopped because its time was over."""
 
 
 class _Names:
@@ -156,7 +124,8 @@ class _Names:
         near = [lowered[one] for one in get_close_matches(name.lower(), lowered, n=3)]
         meant = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ConfigError(
-            f"where {self._text!r}: no column {name}{meant}; there are {', '.join(self._names)}"
+            f"where {shown(self._text)}: no column {name}{meant}; there are "
+            + ", ".join(self._names)
         )
 
 
@@ -164,20 +133,45 @@ def _parsed(text: str) -> dict[str, Any]:
     """Return DuckDB's tree of the expression; ConfigError when it is not just one."""
     if not text.strip():
         raise ConfigError("where '': write an expression, such as similarity > 0.32")
-    tree = _serialized(f"SELECT 1 FROM {_TABLE} WHERE (\n{text}\n)")
+    tree = _serialized(f"SELECT 1 FROM {_TABLE} WHERE (\n{text}\n)", text)
     if tree.get("error"):
         message = str(tree.get("error_message", "")).splitlines()[0]
-        raise ConfigError(f"where {text!r} is not a SQL expression: {message}")
+        raise ConfigError(f"where {shown(text)} is not a SQL expression: {message}")
     # What is around the expression has to be as it was written here: `1) LIMIT (1` is more.
-    plain = _serialized(f"SELECT 1 FROM {_TABLE} WHERE (\nTRUE\n)")
-    if _around(tree) != _around(plain):
-        raise ConfigError(f"where {text!r}: write one expression, such as similarity > 0.32")
+    if _around(tree) != _around(orjson.loads(_frame())):
+        raise ConfigError(f"where {shown(text)}: write one expression, such as similarity > 0.32")
     return tree["statements"][0]["node"]["where_clause"]
 
 
-def _serialized(sql: str) -> dict[str, Any]:
-    row = _connection().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
-    return orjson.loads(row[0])
+def _serialized(sql: str, text: str) -> dict[str, Any]:
+    try:
+        row = _connection().execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
+        tree = orjson.loads(row[0])
+    except (ValueError, _duckdb_error()) as error:
+        raise ConfigError(f"where {shown(text)} cannot be read: {error}") from error
+    if _levels(tree) > _MAX_LEVELS:
+        raise ConfigError(f"where {shown(text)} is nested too deeply: use a simpler expression")
+    return tree
+
+
+def _levels(tree: Any) -> int:
+    """Return how many levels of dictionaries and lists a tree has."""
+    levels, here = 0, [tree]
+    while here:
+        levels += 1
+        here = [
+            inner
+            for one in here
+            for inner in (one.values() if isinstance(one, dict) else one)
+            if isinstance(inner, dict | list)
+        ]
+    return levels
+
+
+@cache
+def _frame() -> bytes:
+    """Return the tree of a query with the simplest expression, as JSON."""
+    return orjson.dumps(_serialized(f"SELECT 1 FROM {_TABLE} WHERE (\nTRUE\n)", "TRUE"))
 
 
 def _around(tree: dict[str, Any]) -> Any:
@@ -195,7 +189,7 @@ def _around(tree: dict[str, Any]) -> Any:
 
 def _as_sql(where: dict[str, Any]) -> str:
     """Return a tree as SQL, for the WHERE of a query."""
-    tree = _serialized(f"SELECT 1 FROM {_TABLE} WHERE TRUE")
+    tree = orjson.loads(_frame())
     tree["statements"][0]["node"]["where_clause"] = where
     query = "SELECT json_deserialize_sql(?::JSON)"
     sql = str(_connection().execute(query, [orjson.dumps(tree).decode()]).fetchall()[0][0])
@@ -216,25 +210,41 @@ def _expressions(tree: Any) -> Iterator[dict[str, Any]]:
 
 def _check_function(text: str, node: dict[str, Any]) -> None:
     name = str(node["function_name"]).lower()
-    query = (
-        "SELECT DISTINCT stability, function_type FROM duckdb_functions() "
-        "WHERE function_name = ? AND function_type IN ('scalar', 'macro')"
-    )
-    kinds = _connection().execute(query, [name]).fetchall()
-    if any(stability not in ("CONSISTENT", None) for stability, _ in kinds):
+    if name not in LOOKING and not _is_consistent(name):
         raise ConfigError(
-            f"where {text!r}: {name}() does not answer the same every time: write the value out"
+            f"where {shown(text)}: {name}() does not answer the same every time: write the value "
+            "out"
         )
     if name not in LOOKING:
         near = get_close_matches(name, LOOKING, n=3)
         meant = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ConfigError(
-            f"where {text!r}: {name}() is not possible here{meant}: use functions that look at "
-            "values and make none that are longer, such as contains, regexp_matches, length"
+            f"where {shown(text)}: {name}() is not possible here{meant}: use functions that look "
+            "at values and make none that are longer, such as contains, regexp_matches, length"
         )
     within = [one for one in _expressions(node) if one is not node]
     if name in DOUBLING and any(one.get("function_name") in DOUBLING for one in within):
-        raise ConfigError(f"where {text!r}: {name}() within hex() is not possible here")
+        raise ConfigError(f"where {shown(text)}: {name}() within hex() is not possible here")
+
+
+@cache
+def _is_consistent(name: str) -> bool:
+    """Tell whether a function, if there is one, answers the same every time."""
+    query = (
+        "SELECT DISTINCT stability FROM duckdb_functions() "
+        "WHERE function_name = ? AND function_type IN ('scalar', 'macro')"
+    )
+    kinds = _connection().execute(query, [name]).fetchall()
+    return all(stability in ("CONSISTENT", None) for (stability,) in kinds)
+
+
+def _check_type(text: str, node: dict[str, Any]) -> None:
+    name = str(node["type_name"]).lower()
+    if name not in TYPES:
+        raise ConfigError(
+            f"where {shown(text)}: the type {name} is not possible here: cast to a number, a text, "
+            "a truth, a date or a time"
+        )
 
 
 def _rename(tree: Any, known: _Names, names: dict[str, int], bound: frozenset[str]) -> None:
@@ -272,24 +282,24 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
         names=[*(f"c{place}" for place in range(len(columns))), "row"],
     )
     connection = _connection()
-    over: threading.Event | None = getattr(_local, "over", None)
-    if over is not None and over.is_set():
-        raise _Stopped
     connection.register(_TABLE, renamed)
     try:
         found = connection.execute(
             f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
         ).fetchnumpy()["row"]
     except _duckdb_error() as error:
-        if over is not None and over.is_set():
-            raise _Stopped from error
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
             message = message.replace(f'"c{place}"', name)
-        raise ConfigError(f"where {expression.text!r}: {message}") from error
+        raise ConfigError(f"where {shown(expression.text)}: {message}") from error
     finally:
         connection.unregister(_TABLE)
     return np.asarray(found, np.int64)
+
+
+def prepare() -> None:
+    """Open this thread's connection, so that the first expression need not wait for it."""
+    _frame()
 
 
 def _connection() -> duckdb.DuckDBPyConnection:

@@ -47,6 +47,7 @@ class RowStore:
     def __init__(self, path: Path, offsets: Rows) -> None:
         """`offsets` say where shards begin; raises OSError or ArrowException for another file."""
         require_regular(path)
+        self._path = path
         self._file = pa.ipc.open_file(pa.memory_map(str(path)))
         self._starts = _batch_starts(offsets)
         self.offsets = offsets
@@ -61,6 +62,9 @@ class RowStore:
             raise pa.ArrowInvalid(f"{path} has other rows than the dataset")
         if len(self._starts) > 1:
             self.batch(len(self._starts) - 2)  # what the reader does once it does here
+
+    def __reduce__(self) -> tuple[type[RowStore], tuple[Path, Rows]]:
+        return RowStore, (self._path, self.offsets)
 
     def rows(self, rows: Rows) -> list[dict[str, Any] | None]:
         """Return what is known of `rows`, in this order; None: it could not be read."""

@@ -25,7 +25,7 @@ from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, Source, take
 from webpairs.quantities import counted
 from webpairs.search.captions import find_words
-from webpairs.search.chosen_rows import ChosenRows
+from webpairs.search.chosen_rows import ChosenRows, FindRows, RowFinder
 from webpairs.search.copies import fold_copies
 from webpairs.search.index import Index, open_index
 from webpairs.search.index_file import index_command, index_folder
@@ -113,8 +113,12 @@ class Searcher:
         rows: RowStore,
         model: str | None = None,
         not_indexed: NotIndexed | None = None,
+        find_rows: FindRows = RowFinder.find,
     ) -> None:
-        """`model` is a spec where the dataset does not say which model made its embeddings."""
+        """`model` is a spec where the dataset does not say which model made its embeddings.
+
+        `find_rows` runs expressions; a server does so where their time and memory are bounded.
+        """
         if not indexes:
             raise ConfigError(f"{dataset.source.folder} has an index of nothing: index it again")
         self.dataset = dataset
@@ -123,13 +127,19 @@ class Searcher:
         self._spec = model
         self._vectors = next(iter(indexes.values())).vectors
         self._rows = rows
-        self._chosen = ChosenRows(dataset, rows)
+        self.finder = RowFinder(dataset, rows)
+        self._chosen = ChosenRows(self.finder, find_rows)
         self._model: Model | None = None
         self._model_lock = threading.RLock()
 
     @classmethod
     def open(
-        cls, folder: str | Path, *, index: str | None = None, model: str | None = None
+        cls,
+        folder: str | Path,
+        *,
+        index: str | None = None,
+        model: str | None = None,
+        find_rows: FindRows = RowFinder.find,
     ) -> Searcher:
         """Open a dataset and its index, by default the one in its folder.
 
@@ -141,7 +151,7 @@ class Searcher:
         num_missing = vectors["image"].num_rows - int(rows.offsets[-1])
         command = index_command(dataset.source, where)
         missing = NotIndexed(num_missing, command) if num_missing else None
-        return cls(dataset, found, rows, model, missing)
+        return cls(dataset, found, rows, model, missing, find_rows)
 
     @property
     def model(self) -> Model:
@@ -192,13 +202,13 @@ class Searcher:
                 return row
         raise ConfigError(f"{self.dataset.source.folder} has no sample {key!r}")
 
-    def rows_where(self, expression: str, limit_s: float | None = None) -> Rows:
+    def rows_where(self, expression: str) -> Rows:
         """Return the numbers of the samples for which an expression is true, rising.
 
         Those of the last expressions are remembered. Raises ConfigError that says what is wrong
-        with the expression, or that it takes longer than `limit_s`.
+        with the expression.
         """
-        return self._chosen.rows(expression, limit_s)
+        return self._chosen.rows(expression)
 
     def search(
         self,

@@ -83,6 +83,7 @@ def make_app(options: ServeOptions, collection: Collection, metrics: Metrics) ->
             yield
         finally:
             await images.close()
+            collection.filters.close()
 
     handlers: dict[Any, Any] = dict.fromkeys(
         (Refusal, ConfigError, HTTPException, Exception), answer_refusal

@@ -17,6 +17,7 @@ from webpairs.search.model import NoModel, load_model_of
 from webpairs.search.searcher import Searcher
 from webpairs.search.vectors import Kind, Vectors
 from webpairs.serve.encoder import Encoder
+from webpairs.serve.filter_pool import FilterPool
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.options import ServeOptions
 from webpairs.serve.refusal import UNKNOWN, Refusal
@@ -117,7 +118,13 @@ class Collection:
         """Open them; raises ConfigError for what is no dataset, or has no index that fits."""
         self._metrics = metrics
         self._encoders: list[Encoder] = []
-        searchers = [Searcher.open(one, index=options.index) for one in options.sources]
+        self.filters = FilterPool()
+        searchers = [
+            Searcher.open(one, index=options.index, find_rows=self.filters.find)
+            for one in options.sources
+        ]
+        for one in searchers:
+            self.filters.add(one.finder)
         names = _names([one.dataset.source.folder for one in searchers])
         self._served = {
             name: self._serve(name, searcher, options.model)

@@ -24,8 +24,6 @@ from webpairs.serve.requests import K, SearchRequest, TermRequest, write_embeddi
 from webpairs.serve.state import State
 from webpairs.serve.terms import make_terms
 
-WHERE_LIMIT_S: Final = 20.0
-"""An expression that takes longer is stopped."""
 MANY_ALIKE: Final = 0.25
 """Part of the first results that shows what a better one shows, from which on they are folded."""
 
@@ -128,7 +126,7 @@ def described(asked: TermRequest, term: Term) -> dict[str, Any]:
 async def choose_rows(state: State, served: Served, where: str | None) -> None:
     """Find the rows that an expression chooses, which are remembered for `rows_where`.
 
-    Few are looked for at a time, so that slow filters do not hold up who asks for none.
+    Threads of their own wait for them, so that slow filters do not hold up requests without any.
     """
     if where is not None:
         await state.filter(lambda: rows_where(served, where))
@@ -136,7 +134,7 @@ async def choose_rows(state: State, served: Served, where: str | None) -> None:
 
 def rows_where(served: Served, where: str | None) -> Rows | None:
     """Return the rows that an expression chooses; None: all."""
-    return None if where is None else served.searcher.rows_where(where, WHERE_LIMIT_S)
+    return None if where is None else served.searcher.rows_where(where)
 
 
 def nearest_rows(

@@ -7,6 +7,7 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
@@ -110,6 +111,8 @@ def serve(options: ServeOptions, ready: Callable[[str, Collection], None]) -> No
             # uvicorn ends in order, then raises what it got again: here it has done its work.
             signal.signal(number, _ignore)
         ready(f"http://{shown}:{port}", collection)
+        # Started beside it: the first filter need not wait for it, and nor need anything else.
+        threading.Thread(target=collection.filters.start, daemon=True).start()
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         listening.close()

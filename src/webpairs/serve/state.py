@@ -16,8 +16,8 @@ from webpairs.serve.options import ServeOptions
 
 THREADS: Final = 8
 """More than cores: some wait for the disk. Those beyond wait for their turn."""
-FILTERS: Final = 2
-"""Threads that run users' expressions."""
+FILTERS: Final = 64
+"""Threads that wait for users' expressions, which processes run (filter_pool.py)."""
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class State:
     _filters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(FILTERS))
 
     async def filter(self, function: Callable[[], T]) -> T:
-        """Return what a function returns that runs a user's expression."""
+        """Return what a function returns that waits for a user's expression."""
         return await to_thread.run_sync(function, limiter=self._filters)
 
     async def work(self, function: Callable[[], T]) -> T:
