@@ -177,6 +177,10 @@ _SENSITIVE: Final = frozenset(
 )
 
 
+MAX_DETAIL_CHARS: Final = 1_000
+"""Characters of a detail that are kept: servers send headers of up to 64 KB that end up there."""
+
+
 class WebpairsError(Exception):
     """Be the parent of every error this package raises on purpose."""
 
@@ -193,6 +197,8 @@ class DataError(WebpairsError):
     """Mark one sample as bad: `drop` is counted, `detail` is kept beside it, the run goes on."""
 
     def __init__(self, drop: Drop, detail: str = "") -> None:
+        if len(detail) > MAX_DETAIL_CHARS:
+            detail = f"{detail[:MAX_DETAIL_CHARS]}..."
         super().__init__(f"{drop}: {detail}" if detail else str(drop))
         self.drop = drop
         self.detail = detail
