@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from webpairs.errors import Drop
 from webpairs.journal import JournalEntry, ShardJournal
 from webpairs.obtain.place import FetchError
-from webpairs.obtain.received import forget, keep, name_of, read
+from webpairs.obtain.received import AnswerWriter, ReceivedAnswers
 from webpairs.obtain.web import Fetched
 
 ROWS = pa.schema([("key", pa.string()), ("TEXT", pa.string())])
@@ -74,7 +74,7 @@ def test_what_was_written_is_replayed(tmp_path: Path) -> None:
 def test_a_journal_of_other_candidates_is_thrown_away(tmp_path: Path) -> None:
     folder = tmp_path / "j"
     write(folder, [entry(1)])
-    keep(folder / "received", "http://a.example/", FetchError(Drop.DNS))
+    AnswerWriter(folder / "received").write("http://a.example/", FetchError(Drop.DNS))
     assert replayed(folder, "others") == []
     assert not list((folder / "received").iterdir())
     assert not (folder / "images.tar").exists()
@@ -122,11 +122,14 @@ def answers() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("outcome", list(answers()))
-def test_an_answer_is_kept_until_it_is_forgotten(tmp_path: Path, outcome: Any) -> None:
+def test_an_answer_is_kept_until_it_is_finished(tmp_path: Path, outcome: Any) -> None:
     url = "http://a.example/ü?x"
-    assert read(tmp_path, url) is None
-    keep(tmp_path, url, outcome)
-    found = read(tmp_path, url)
+    writer = AnswerWriter(tmp_path)
+    assert writer.write(url, outcome) == 0
+    writer.close()
+    assert dict(ReceivedAnswers(tmp_path).replay({"http://a.example/other", url})).keys() == {url}
+    received = ReceivedAnswers(tmp_path)
+    ((_, found),) = received.replay({url})
     if isinstance(outcome, Fetched):
         assert found == outcome
     else:
@@ -134,22 +137,51 @@ def test_an_answer_is_kept_until_it_is_forgotten(tmp_path: Path, outcome: Any) -
         detail = outcome.detail.encode("utf-8", "replace").decode()
         assert (found.drop, found.detail) == (outcome.drop, detail)
         assert (found.status, found.url) == (outcome.status, outcome.url)
-    forget(tmp_path, url)
-    forget(tmp_path, url)
-    assert read(tmp_path, url) is None
+    received.finished(url)
+    assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_that_was_cut_off_is_asked_for_again(tmp_path: Path) -> None:
-    url, rng = "http://a.example/", random.Random(7)
-    keep(tmp_path, url, Fetched(b"bytes of an image", 200, url, 1, None, ""))
-    whole = (tmp_path / name_of(url)).read_bytes()
-    for _ in range(200):
+def test_a_file_goes_when_all_its_answers_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webpairs.obtain.received.SEGMENT_BYTES", 2_000)
+    writer, received = AnswerWriter(tmp_path), ReceivedAnswers(tmp_path)
+    urls = [f"http://a.example/{number}" for number in range(30)]
+    for url in urls:
+        received.note(url, writer.write(url, Fetched(bytes(500), 200, url, 1, None, "")))
+    num_files = len(list(tmp_path.iterdir()))
+    assert num_files > 5
+    for url in urls[1:]:
+        received.finished(url)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000", f"{num_files - 1:05}"]
+    # Another start takes what is there, and writes to another file.
+    again = ReceivedAnswers(tmp_path)
+    assert [url for url, _ in again.replay({urls[0]})] == [urls[0]]
+    assert AnswerWriter(tmp_path).write(urls[1], FetchError(Drop.DNS)) >= 1
+    again.finished(urls[0])
+    assert not (tmp_path / "00000").exists()
+    writer.close()
+
+
+def test_damage_costs_answers_and_never_gives_wrong_ones(tmp_path: Path) -> None:
+    rng = random.Random(7)
+    writer = AnswerWriter(tmp_path)
+    truth = {
+        url: Fetched(url.encode() * 9, 200, url, 1, None, "")
+        for url in (f"http://a.example/{number}" for number in range(4))
+    }
+    for url, outcome in truth.items():
+        writer.write(url, outcome)
+    writer.close()
+    whole = (tmp_path / "00000").read_bytes()
+    for _ in range(300):
         damaged = bytearray(whole)
         where = rng.randrange(len(whole))
         if rng.random() < 0.5:
             del damaged[where:]
         else:
             damaged[where] ^= 1 << rng.randrange(8)
-        (tmp_path / name_of(url)).write_bytes(damaged)
-        assert read(tmp_path, url) is None
-        assert not (tmp_path / name_of(url)).exists()
+        (tmp_path / "00000").write_bytes(damaged)
+        found = dict(ReceivedAnswers(tmp_path).replay(set(truth)))
+        assert len(found) < 4
+        assert all(truth[url] == outcome for url, outcome in found.items())

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from webpairs.progress import RunProgress
 
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
+    from webpairs.obtain.received import ReceivedAnswers
     from webpairs.obtain.service import FetchClient, FetchService
     from webpairs.obtain.web import Outcome
 
@@ -63,7 +63,7 @@ class CoordinatorLink:
             return self._model.embed_texts(texts)
 
     def fetch(
-        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+        self, urls: Sequence[str], deadline_s: float, keep_in: ReceivedAnswers | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Fetch with the run's fetcher, for a unit in this process."""
         from webpairs.obtain.service import FetchClient

@@ -136,7 +136,9 @@ class WebImages:
         self, unit: BuildUnit, done: frozenset[int], link: Link, journal: ShardJournal
     ) -> None:
         self._link = link
-        self._received = journal.received
+        from webpairs.obtain.received import ReceivedAnswers
+
+        self._received = ReceivedAnswers(journal.received)
         self._check_hashes = unit.check_hashes
         self._forget_later = journal.forget_later
         self._table = table = pq.read_table(unit.candidates)
@@ -152,16 +154,11 @@ class WebImages:
 
     def __iter__(self) -> Iterator[Obtained]:
         """Yield the images as answers come, those that are there already first."""
-        from webpairs.obtain.received import name_of, read
-
-        names = {path.name for path in self._received.iterdir()}
-        to_ask: list[str] = []
-        for url in self._wanted_by:
-            kept = read(self._received, url) if name_of(url) in names else None
-            if kept is None:
-                to_ask.append(url)
-            else:
-                yield from self._obtained(url, kept)
+        missing = dict.fromkeys(self._wanted_by)
+        for url, outcome in self._received.replay(set(missing)):
+            del missing[url]
+            yield from self._obtained(url, outcome)
+        to_ask = list(missing)
         for place, outcome in self._link.fetch(to_ask, SHARD_DEADLINE_S, self._received):
             yield from self._obtained(to_ask[place], outcome)
 
@@ -175,13 +172,11 @@ class WebImages:
 
     def finished(self, numbers: Sequence[int]) -> None:
         """Let the journal forget the answers that these candidates were the last to want."""
-        from webpairs.obtain.received import forget
-
         for number in numbers:
             url = self._urls[number]
             self._num_left[url] -= 1
             if not self._num_left[url]:
-                self._forget_later(partial(forget, self._received, url))
+                self._forget_later(partial(self._received.finished, url))
 
     def seconds(self) -> dict[str, float]:
         """Return the sums over requests."""

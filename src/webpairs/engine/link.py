@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from webpairs.obtain.received import ReceivedAnswers
     from webpairs.obtain.web import Outcome
 
 Preprocess = Callable[[Any], npt.NDArray[np.uint8]]
@@ -36,11 +36,11 @@ class Link(Protocol):
         ...
 
     def fetch(
-        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+        self, urls: Sequence[str], deadline_s: float, keep_in: ReceivedAnswers | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield (number of the URL, what came of it) as answers come, each URL once.
 
-        Answers are written into the folder `keep_in` first (`obtain.received`), if it is given.
+        Answers are written into the folder of `keep_in` first, if it is given.
         """
         ...
 

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from webpairs.engine.link import Preprocess
 from webpairs.engine.malloc import share_one_heap
 
 if TYPE_CHECKING:
+    from webpairs.obtain.received import ReceivedAnswers
     from webpairs.obtain.service import FetchClient
     from webpairs.obtain.web import Outcome
 
@@ -53,7 +53,7 @@ class SocketLink:
         return self._ask("embed_texts", list(texts))
 
     def fetch(
-        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+        self, urls: Sequence[str], deadline_s: float, keep_in: ReceivedAnswers | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Ask the run's fetcher."""
         from webpairs.obtain.service import FetchClient

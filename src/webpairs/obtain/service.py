@@ -17,14 +17,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from webpairs.errors import RunError
 from webpairs.figures import FetchFigures
-from webpairs.obtain import received
 from webpairs.obtain.dns import CachingResolver, Resolver
+from webpairs.obtain.received import AnswerWriter, ReceivedAnswers
 from webpairs.obtain.web import Fetched, Fetcher, FetchRules, Outcome, Request
 
 _LENGTH: Final = struct.Struct("<Q")
@@ -113,35 +112,37 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=ours)
     loop = asyncio.get_running_loop()
     waiting: set[Request] = set()
-    answers: asyncio.Queue[tuple[int, int, Outcome]] = asyncio.Queue()
+    answers: asyncio.Queue[tuple[int, int, Outcome, int]] = asyncio.Queue()
+    writers: list[AnswerWriter] = []
     num_untaken_bytes = 0
 
     async def send() -> None:
         # One frame after the other: what waits is the images themselves, not copies in a buffer.
         writer.transport.set_write_buffer_limits(high=0)
         while True:
-            batch, number, outcome = await answers.get()
+            batch, number, outcome, segment = await answers.get()
             data = b""
             if isinstance(outcome, Fetched):
                 data, outcome = outcome.data, replace(outcome, data=b"")
-            told = pickle.dumps((batch, number, outcome), protocol=pickle.HIGHEST_PROTOCOL)
+            told = pickle.dumps((batch, number, outcome, segment), protocol=pickle.HIGHEST_PROTOCOL)
             writer.write(_LENGTHS.pack(len(told), len(data)) + told)
             if data:
                 writer.write(data)
             await writer.drain()
 
     def answer(
-        request: Request, keep_in: Path | None, batch: int, number: int, outcome: Outcome
+        request: Request, kept: AnswerWriter | None, batch: int, number: int, outcome: Outcome
     ) -> None:
         nonlocal num_untaken_bytes
         waiting.discard(request)
-        if keep_in is not None:
+        segment = -1
+        if kept is not None:
             # Without it a stopped run asks again; a disk that is full is told where more depends.
             with suppress(OSError):
-                received.keep(keep_in, request.url, outcome)
+                segment = kept.write(request.url, outcome)
         if isinstance(outcome, Fetched):
             num_untaken_bytes += len(outcome.data)
-        answers.put_nowait((batch, number, outcome))
+        answers.put_nowait((batch, number, outcome, segment))
 
     sender = loop.create_task(send())
     try:
@@ -152,11 +153,13 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
                 num_untaken_bytes -= rest[0]
                 fetcher.consumed(rest[0])
                 continue
-            batch, urls, deadline_s, keep_in = rest
+            batch, urls, deadline_s, folder = rest
+            kept = None if folder is None else AnswerWriter(folder)
+            writers += [] if kept is None else [kept]
             deadline = loop.time() + deadline_s
             for number, url in enumerate(urls):
                 request = Request(url, _ignore, deadline)
-                request.done = _Done(answer, request, keep_in, batch, number)
+                request.done = _Done(answer, request, kept, batch, number)
                 waiting.add(request)
                 fetcher.submit(request)
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -165,6 +168,8 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
         for request in waiting:
             request.cancelled = True
         fetcher.consumed(num_untaken_bytes)
+        for one in writers:
+            one.close()
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
         writer.close()
@@ -194,7 +199,7 @@ class FetchClient:
         self._connection = connection
         self._send_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._batches: dict[int, queue.SimpleQueue[tuple[int, Outcome] | None]] = {}
+        self._batches: dict[int, queue.SimpleQueue[tuple[int, Outcome, int] | None]] = {}
         self._num_batches = 0
         self._closed = False
         threading.Thread(target=self._receive, name="fetched", daemon=True).start()
@@ -205,23 +210,31 @@ class FetchClient:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def fetch(
-        self, urls: Sequence[str], deadline_s: float, keep_in: Path | None = None
+        self, urls: Sequence[str], deadline_s: float, keep_in: ReceivedAnswers | None = None
     ) -> Iterator[tuple[int, Outcome]]:
         """Yield (number of the URL, what came of it) as answers come, each URL once.
 
         What has not begun after `deadline_s` ends as `timeout`. The service writes each answer
-        into the folder `keep_in` before it sends it.
+        into the folder of `keep_in` before it sends it.
         """
         if not urls:
             return
-        inbox: queue.SimpleQueue[tuple[int, Outcome] | None] = queue.SimpleQueue()
+        inbox: queue.SimpleQueue[tuple[int, Outcome, int] | None] = queue.SimpleQueue()
         with self._lock:
             batch = self._num_batches
             self._num_batches += 1
             self._batches[batch] = inbox
         num_taken_bytes = 0
         try:
-            self._send(("fetch", batch, list(urls), deadline_s, keep_in))
+            self._send(
+                (
+                    "fetch",
+                    batch,
+                    list(urls),
+                    deadline_s,
+                    None if keep_in is None else keep_in.folder,
+                )
+            )
             for _ in urls:
                 if num_taken_bytes and (num_taken_bytes >= TELL_BYTES or inbox.empty()):
                     self._send(("taken", num_taken_bytes))
@@ -229,9 +242,12 @@ class FetchClient:
                 answer = inbox.get() if not self._closed or not inbox.empty() else None
                 if answer is None:
                     raise RunError("the fetcher has ended: run the same line again to go on")
-                if isinstance(answer[1], Fetched):
-                    num_taken_bytes += len(answer[1].data)
-                yield answer
+                number, outcome, segment = answer
+                if isinstance(outcome, Fetched):
+                    num_taken_bytes += len(outcome.data)
+                if keep_in is not None:
+                    keep_in.note(urls[number], segment)
+                yield number, outcome
         finally:
             if num_taken_bytes:
                 self._send(("taken", num_taken_bytes))
@@ -247,13 +263,13 @@ class FetchClient:
             with self._connection.makefile("rb", buffering=1 << 20) as stream:
                 while head := stream.read(_LENGTHS.size):
                     num_told, num_data = _LENGTHS.unpack(head)
-                    batch, number, outcome = pickle.loads(stream.read(num_told))
+                    batch, number, outcome, segment = pickle.loads(stream.read(num_told))
                     if isinstance(outcome, Fetched):
                         outcome = replace(outcome, data=stream.read(num_data))
                     with self._lock:
                         inbox = self._batches.get(batch)
                     if inbox is not None:
-                        inbox.put((number, outcome))
+                        inbox.put((number, outcome, segment))
         except (OSError, EOFError, struct.error, pickle.UnpicklingError):
             pass
         self._closed = True
