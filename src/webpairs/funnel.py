@@ -14,6 +14,7 @@ from webpairs.errors import Drop
 from webpairs.files import read_regular
 from webpairs.quantities import counted
 from webpairs.retry_record import read_retries
+from webpairs.run_json import DamagedFile, DedupeForm, ExtractForm, ShardForm, read_form
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ def read_funnel(out: Path) -> Funnel:
     """
     funnel = Funnel()
     stats = out / "stats"
-    extract = read_json(stats / "extract.json")
+    extract = read_form(stats / "extract.json", ExtractForm)
     if extract is not None:
         funnel.records = extract["records"]
         funnel.pages = extract["pages"]
@@ -66,13 +67,14 @@ def read_funnel(out: Path) -> Funnel:
         drops = _drops(extract)
         funnel.broken_records = drops.pop(Drop.RECORD_BROKEN, 0)
         funnel.drops += drops
-    dedupe = read_json(stats / "dedupe.json")
+    dedupe = read_form(stats / "dedupe.json", DedupeForm)
     if dedupe is not None:
         funnel.drops += _drops(dedupe)
     committed: set[str] = set()
     for path in sorted(stats.glob("[0-9]*.json")):
-        shard = read_json(path)
-        assert shard is not None
+        shard = read_form(path, ShardForm)
+        if shard is None:  # moved away since it was listed
+            continue
         funnel.samples += shard["samples"]
         funnel.drops += _drops(shard)
         committed.add(path.stem)
@@ -118,11 +120,13 @@ def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON in `path`, or None if there is no such file."""
+    """Return the JSON in `path`, or None if there is no such file; raises DamagedFile."""
     try:
         return orjson.loads(read_regular(path))
     except FileNotFoundError:
         return None
+    except (OSError, ValueError) as error:
+        raise DamagedFile(path, error) from error
 
 
 def _drops(stats: dict[str, Any]) -> Counter[Drop]:

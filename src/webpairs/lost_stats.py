@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from webpairs.errors import RunError
-from webpairs.funnel import read_json
 from webpairs.retry_record import read_retries
+from webpairs.run_json import DedupeForm, read_form
 from webpairs.shard import Keys, ShardFiles
 
 
@@ -45,7 +45,7 @@ def _stats_of(out: Path, manifest: Mapping[str, Any]) -> Iterator[Path]:
     num_retries = manifest.get("retries", 0)
     for number in range(num_retries):
         yield stats / f"retry-{number:05}.json"
-    dedupe = read_json(stats / "dedupe.json")
+    dedupe = read_form(stats / "dedupe.json", DedupeForm)
     if dedupe is None:
         return
     keys = Keys.for_dataset(dedupe["shards"], manifest["options"]["shard_size"])

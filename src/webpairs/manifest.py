@@ -13,10 +13,11 @@ from webpairs import __version__
 from webpairs.errors import ConfigError
 from webpairs.extract.text import CLEANER_VERSION
 from webpairs.files import write_json
-from webpairs.funnel import Funnel, read_json
+from webpairs.funnel import Funnel
 from webpairs.inputs import Input
 from webpairs.quantities import counted
 from webpairs.recipes import Recipe
+from webpairs.run_json import read_manifest_file
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -66,8 +67,8 @@ NUM_INPUTS: Final = 5
 
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
-    """Return the manifest of run folder `out`, or None if it has none."""
-    return read_json(out / NAME)
+    """Return the manifest of run folder `out`, or None if it has none; raises DamagedFile."""
+    return read_manifest_file(out / NAME)
 
 
 def new_manifest(

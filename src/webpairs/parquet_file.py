@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,9 +11,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.files import require_regular
+from webpairs.run_json import DamagedFile
 
 UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
 """What opening or reading a parquet file that is damaged may raise."""
+
+
+@contextmanager
+def reading(path: Path) -> Generator[None]:
+    """Raise DamagedFile for what goes wrong in this block with the parquet file `path`."""
+    try:
+        require_regular(path)
+        yield
+    except DamagedFile:
+        raise
+    except (*UNREADABLE, MemoryError, OverflowError, KeyError) as error:
+        raise DamagedFile(path, error) from error
 
 
 def open_parquet(path: Path, **options: Any) -> pq.ParquetFile:

@@ -27,13 +27,15 @@ import pyarrow.parquet as pq
 from webpairs.cut import UNIQUE_SCHEMA, Feed, ShardPlan, open_parquet
 from webpairs.errors import ConfigError, Drop, RunError
 from webpairs.files import write_whole
-from webpairs.funnel import Funnel, read_json
+from webpairs.funnel import Funnel
 from webpairs.lost_stats import check_stats
 from webpairs.manifest import finish, read_manifest
 from webpairs.options import BuildOptions, resolve_workers
+from webpairs.parquet_file import reading
 from webpairs.quantities import counted
 from webpairs.recipes import Recipe
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry, write_retry
+from webpairs.run_json import DamagedFile, DedupeForm, read_form
 from webpairs.schema import CANDIDATES, UID
 from webpairs.shard import ROW_GROUP_ROWS, Keys, ShardFiles
 from webpairs.spill import BATCH_ROWS, expose, from_plain, open_duckdb, stream
@@ -140,6 +142,14 @@ def retry_options(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "inputs": inputs, "recipe": Recipe(**rules)}
 
 
+def _num_built(out: Path) -> int:
+    path = out / "stats" / "dedupe.json"
+    dedupe = read_form(path, DedupeForm)
+    if dedupe is None:
+        raise DamagedFile(path, FileNotFoundError())
+    return dedupe["shards"]
+
+
 def plan_retry(
     out: Path,
     manifest: Mapping[str, Any],
@@ -154,7 +164,7 @@ def plan_retry(
     plan that is recorded is gone on with. Raises ConfigError when another retry is not finished or
     the keys would be too narrow, RunError when memory or disk do not suffice.
     """
-    num_built = read_json(out / "stats" / "dedupe.json")["shards"]
+    num_built = _num_built(out)
     retries = read_retries(out)
     keys = Keys.for_dataset(num_built, manifest["options"]["shard_size"])
     record = unfinished_retry(manifest, retries)
@@ -325,7 +335,7 @@ def _dropped(
 def _read(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     # A shard without samples has no metadata, one without drops no drops.
     if path.exists():
-        with pq.ParquetFile(path) as file:
+        with reading(path), pq.ParquetFile(path) as file:
             yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
 

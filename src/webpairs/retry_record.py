@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from webpairs.errors import Drop
 from webpairs.files import write_json
+from webpairs.run_json import RetryForm, read_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +37,9 @@ class RetryRecord:
 
 def read_retries(out: Path) -> tuple[RetryRecord, ...]:
     """Return the retries of run folder `out`, the first one first."""
-    return tuple(
-        _from_json(orjson.loads(path.read_bytes()))
-        for path in sorted((out / "stats").glob("retry-*.json"), key=_number)
-    )
+    paths = (path for path in (out / "stats").glob("retry-*.json") if _digits(path).isdecimal())
+    found = (read_form(path, RetryForm) for path in sorted(paths, key=_number))
+    return tuple(_from_json(one) for one in found if one is not None)
 
 
 def write_retry(out: Path, record: RetryRecord) -> None:
@@ -69,7 +67,11 @@ def unfinished_retry(
 
 
 def _number(path: Path) -> int:
-    return int(path.stem.removeprefix("retry-"))
+    return int(_digits(path))
+
+
+def _digits(path: Path) -> str:
+    return path.stem.removeprefix("retry-")
 
 
 def _from_json(content: Mapping[str, Any]) -> RetryRecord:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from webpairs.errors import ConfigError
-from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.funnel import Funnel, read_funnel
 from webpairs.lost_stats import lost_stats
 from webpairs.manifest import read_manifest
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry
 from webpairs.run_folder import is_locked
+from webpairs.run_json import DedupeForm, ExtractForm, ShardForm, read_form
 from webpairs.run_state import RunState, read_state
 from webpairs.shard import Keys
 
@@ -85,9 +86,10 @@ def read_status(out: Path) -> Status:
     if manifest is None:
         raise ConfigError(f"{out} has no manifest.json, so it is no run folder")
     stats = out / "stats"
-    extract = read_json(stats / "extract.json")
-    dedupe = read_json(stats / "dedupe.json")
-    shards = [read_json(path) for path in sorted(stats.glob("[0-9]*.json"))]
+    extract = read_form(stats / "extract.json", ExtractForm)
+    dedupe = read_form(stats / "dedupe.json", DedupeForm)
+    found = (read_form(path, ShardForm) for path in sorted(stats.glob("[0-9]*.json")))
+    shards = [one for one in found if one is not None]
     retries = read_retries(out)
     # The lock first: a run that ends meanwhile is seen with its last figures, not without.
     is_running, state = is_locked(out), read_state(out)
@@ -95,7 +97,7 @@ def read_status(out: Path) -> Status:
         is_running = is_running or state.is_alive
     if is_running and state is not None and not state.is_alive:
         state = None  # of an earlier process: the one at work has not written yet
-    shard_seconds = sum(shard["seconds"]["total"] for shard in shards)
+    shard_seconds = sum(shard["seconds"].get("total", 0) for shard in shards)
     return Status(
         out=out,
         manifest=manifest,

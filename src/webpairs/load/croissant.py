@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from webpairs.curate.placeholders import TEXTS_PER_IMAGE
 from webpairs.errors import ConfigError
@@ -25,6 +24,7 @@ from webpairs.load.img2dataset import image_column
 from webpairs.load.laion import is_laion_metadata, sizes_are_swapped
 from webpairs.load.run_folder import COLUMNS
 from webpairs.manifest import read_manifest
+from webpairs.parquet_file import UNREADABLE, read_footer, read_schema
 from webpairs.quantities import counted
 from webpairs.schema import METADATA
 
@@ -155,8 +155,8 @@ def _num_rows(folder: Path, table: TableFolder) -> int:
     num_rows = 0
     for path in folder.glob(table.pattern):
         try:
-            num_rows += pq.read_metadata(path).num_rows
-        except (OSError, pa.ArrowException):
+            num_rows += read_footer(path).num_rows
+        except UNREADABLE:
             continue  # as readers do
     return num_rows
 
@@ -202,8 +202,8 @@ _ADDED: Final = {column.name: column.meaning for column in TEXTS_PER_IMAGE}
 def _first_schema(folder: Path) -> pa.Schema | None:
     for path in sorted(folder.glob("*.parquet")):
         try:
-            return pq.read_schema(path)
-        except (OSError, pa.ArrowException):
+            return read_schema(path)
+        except UNREADABLE:
             continue
     return None
 

@@ -35,6 +35,7 @@ from webpairs.load.source import PIECE_ROWS, Rows, Shard, Source, take
 from webpairs.load.view import AllRows, PickedRows, View, WhereRows
 from webpairs.load.where import check, parse
 from webpairs.quantities import counted
+from webpairs.run_json import DamagedFile
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -120,7 +121,10 @@ class Dataset:
         opened = self._shards.opened(place)
         if row >= opened.shard.num_rows:
             raise DataError(Drop.NOT_AN_IMAGE, f"{opened.shard.name} has fewer rows than it says")
-        sample = opened.records.read(row)
+        try:
+            sample = opened.records.read(row)
+        except DamagedFile as error:
+            raise DataError(Drop.NOT_AN_IMAGE, str(error)) from error
         if "image" in sample:
             image = opened.shard.image(row)
             if image is None:
@@ -242,16 +246,20 @@ class Dataset:
         if num_rows is None:
             num_rows = IMAGE_PIECE_ROWS if images else PIECE_ROWS
         for place in range(len(self.source.names)) if places is None else places:
-            rows = self.view.rows(place, self.shard)
-            if rows is not None and not len(rows):
-                continue
-            shard = self.shard(place)
-            for part, table in shard.stream(columns, rows, num_rows):
-                piece = self._piece(place, shard, part, table, images, embeddings)
-                if piece is not None:
-                    yield piece
-                if images or embeddings:
-                    shard.release(part)
+            try:
+                rows = self.view.rows(place, self.shard)
+                if rows is not None and not len(rows):
+                    continue
+                shard = self.shard(place)
+                for part, table in shard.stream(columns, rows, num_rows):
+                    piece = self._piece(place, shard, part, table, images, embeddings)
+                    if piece is not None:
+                        yield piece
+                    if images or embeddings:
+                        shard.release(part)
+            except DamagedFile as error:  # its footer was whole, the pages are not
+                name = self.source.names[place]
+                self.problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
 
     def piece(
         self,

@@ -123,6 +123,8 @@ def run_status(out: Path) -> Status:
     """Return the status of a run folder; ConfigError when its counts cannot be read."""
     try:
         return read_status(out)
+    except ConfigError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"the counts of {out} cannot be read ({error}): webpairs verify says what is wrong"

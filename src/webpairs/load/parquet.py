@@ -10,19 +10,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from webpairs.parquet_file import open_parquet
+from webpairs.parquet_file import open_parquet, reading
 
 
 class ParquetRows:
     """Hold the footer of a parquet file, and read from it the rows of `group`, None: all.
 
-    Raises OSError or pa.ArrowException, also later, when the file cannot be read.
+    Raises DamagedFile, also later, when the file cannot be read.
     """
 
     def __init__(self, path: Path, group: int | None = None) -> None:
         self.path = path
         self.group = group
-        with open_parquet(path) as file:
+        with reading(path), open_parquet(path) as file:
             self.footer = file.metadata
             self.schema = file.schema_arrow
         self.num_rows: int = (
@@ -31,7 +31,7 @@ class ParquetRows:
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return columns, in this order."""
-        with self._open() as file:
+        with reading(self.path), self._open() as file:
             if self.group is None:
                 table = file.read(list(names), use_threads=False)
             else:
@@ -41,7 +41,7 @@ class ParquetRows:
     def batches(self, names: Sequence[str], num_rows: int) -> Iterator[pa.Table]:
         """Yield columns of at most `num_rows` rows at a time, the file's pages as they come."""
         groups = None if self.group is None else [self.group]
-        with self._open() as file:
+        with reading(self.path), self._open() as file:
             for batch in file.iter_batches(
                 num_rows, row_groups=groups, columns=list(names), use_threads=False
             ):
@@ -54,7 +54,7 @@ class ParquetRows:
 
     def read_groups(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
         """Return columns of some row groups."""
-        with self._open() as file:
+        with reading(self.path), self._open() as file:
             return file.read_row_groups(list(groups), list(names), use_threads=False)
 
     def _open(self) -> pq.ParquetFile:

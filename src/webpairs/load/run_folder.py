@@ -10,6 +10,7 @@ from typing import Final
 import orjson
 import pyarrow as pa
 
+from webpairs.files import read_regular
 from webpairs.load.embeddings import EmbeddingPair, open_pair, width
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
@@ -23,6 +24,7 @@ from webpairs.load.source import (
 )
 from webpairs.load.tar import TarImages
 from webpairs.parquet_file import UNREADABLE, read_footer, read_schema
+from webpairs.run_json import MAX_SAMPLES
 from webpairs.schema import METADATA
 from webpairs.shard import ShardFiles
 
@@ -81,7 +83,7 @@ class RunFolder(Source):
         name = self.names[place]
         files = ShardFiles.of(self.folder, name)
         declared = self._declared(name)
-        if not declared and not files.metadata.exists():
+        if declared == 0 and not files.metadata.exists():
             return EmptyShard(name, self.column_names)  # nothing of it was kept
         try:
             shard = RunShard(files, name, self._added(name), self.embedding_size, problems)
@@ -100,9 +102,10 @@ class RunFolder(Source):
     def _declared(self, name: str) -> int | None:
         """Return how many samples the stats of a shard say it has, None if they do not say."""
         try:
-            stats = orjson.loads(ShardFiles.of(self.folder, name).stats.read_bytes())
-            return int(stats["samples"])
-        except (OSError, ValueError, KeyError, TypeError):
+            stats = orjson.loads(read_regular(ShardFiles.of(self.folder, name).stats))
+            num = int(stats["samples"])
+            return num if 0 <= num <= MAX_SAMPLES else None
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             return None
 
     @cached_property

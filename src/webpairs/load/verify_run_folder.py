@@ -109,7 +109,7 @@ def _check_counts(out: Path, manifest: dict[str, Any], findings: Findings) -> No
     try:
         funnel = read_funnel(out)
         status = read_status(out)
-    except (*_WRONG, AssertionError) as error:
+    except (*_WRONG, ConfigError, AssertionError) as error:
         findings.add(Fault.FUNNEL_WRONG, "stats", f"the counts cannot be read: {_said(error)}")
         return
     if not status.finished:

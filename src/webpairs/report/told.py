@@ -12,9 +12,11 @@ import orjson
 
 from webpairs.errors import Drop
 from webpairs.files import read_regular
+from webpairs.funnel import read_json
 from webpairs.load.img2dataset import Img2datasetFolder
 from webpairs.load.info import run_status
 from webpairs.retry_record import RetryRecord
+from webpairs.run_json import ShardForm, read_form
 from webpairs.status import Status
 
 NUM_STATUSES: Final = 100
@@ -130,7 +132,8 @@ def read_run(out: Path) -> Run:
     outcomes: dict[str, tuple[int, Counter[Drop]]] = {}
     retried = {name for retry in status.retries for name in retry.shards}
     for path in sorted((out / "stats").glob("[0-9]*.json")):
-        stats = orjson.loads(read_regular(path))
+        if (stats := read_form(path, ShardForm)) is None:
+            continue
         seconds.update(stats.get("seconds") or {})
         image_bytes += stats.get("image_bytes", 0)
         if path.stem in retried:
@@ -139,7 +142,7 @@ def read_run(out: Path) -> Run:
     for stage in ("extract", "dedupe"):
         path = out / "stats" / f"{stage}.json"
         if path.exists():
-            seconds[stage] = orjson.loads(read_regular(path)).get("seconds", 0)
+            seconds[stage] = (read_json(path) or {}).get("seconds", 0)
     return Run(
         status=status,
         seconds={name: round(value, 3) for name, value in seconds.items()},

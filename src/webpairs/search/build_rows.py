@@ -52,7 +52,7 @@ def _opened(path: Path, offsets: Rows) -> RowStore | None:
     """Return rows that were written before the build was stopped; None: none, or of fewer."""
     try:
         return RowStore(path, offsets)
-    except (OSError, pa.ArrowException):
+    except _UNREADABLE:
         return None
 
 

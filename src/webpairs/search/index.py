@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from webpairs.errors import ConfigError
 from webpairs.load.source import Rows
+from webpairs.run_json import DamagedFile
 from webpairs.search.exact import Found, nearest
 from webpairs.search.index_file import (
     EXACT,
@@ -125,6 +126,8 @@ def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind
     path = rows_path(folder, number_of(files))
     try:
         return indexes, RowStore(path, offsets)
+    except DamagedFile:
+        raise
     except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from error
 

@@ -31,6 +31,7 @@ from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Source
 from webpairs.manifest import NAME, read_manifest
 from webpairs.quantities import counted
+from webpairs.run_json import DamagedFile
 from webpairs.search.fingerprint import fingerprints
 from webpairs.search.vectors import Vectors
 
@@ -159,12 +160,9 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise damaged(path, error) from error
 
 
-def damaged(path: Path, error: BaseException) -> ConfigError:
+def damaged(path: Path, error: BaseException) -> DamagedFile:
     """Return the error to raise for a file of an index that cannot be read."""
-    reason = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
-    return ConfigError(
-        f"{path} is damaged ({reason}): remove {path.parent}, then type webpairs index again"
-    )
+    return DamagedFile(path, error, f"remove {path.parent}, then type webpairs index again")
 
 
 def rows_path(folder: Path, number: int) -> Path:

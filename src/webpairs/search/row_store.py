@@ -20,6 +20,7 @@ import pyarrow.compute
 from webpairs.files import require_regular
 from webpairs.load.source import Rows
 from webpairs.load.where import Expression
+from webpairs.search.index_file import damaged
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 
@@ -145,9 +146,12 @@ class RowStore:
         if batch is None:
             if len(self._batches) >= _KEPT_BATCHES:
                 self._batches.clear()
-            batch = self._file.get_batch(number)
-            # Texts of a damaged file may lie outside of it, and reading them ends the process.
-            batch.validate(full=True)
+            try:
+                batch = self._file.get_batch(number)
+                # Texts of a damaged file may lie outside of it, and reading them ends the process.
+                batch.validate(full=True)
+            except (OSError, ValueError, pa.ArrowException) as error:
+                raise damaged(self._path, error) from error
             self._batches[number] = batch
         return batch
 
