@@ -23,7 +23,9 @@ def write_stats(out: Path, *shards: dict[str, object], extract: bool = True) -> 
         write_json(
             stats / "extract.json", {"records": 40, "pages": 9, "found": 100, "drops": drops}
         )
-        write_json(stats / "dedupe.json", {"drops": {"duplicate": 7, "opted_out_page": 10}})
+        write_json(
+            stats / "dedupe.json", {"shards": 2, "drops": {"duplicate": 7, "opted_out_page": 10}}
+        )
     for number, shard in enumerate(shards):
         write_json(stats / f"{number:05}.json", shard)
 

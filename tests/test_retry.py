@@ -394,7 +394,10 @@ def test_no_reason_is_refused() -> None:
     [
         ({"verb": "extract"}, "holds no dataset"),
         ({"finished": None}, "is not finished: type its line again first"),
-        ({"options": {"images": "archive"}}, "--images archive, which gives the same answers"),
+        (
+            {"options": {"images": "archive", "shard_size": 2}},
+            "--images archive, which gives the same answers",
+        ),
     ],
 )
 def test_what_cannot_be_retried_is_refused(

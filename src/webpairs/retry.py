@@ -35,7 +35,7 @@ from webpairs.parquet_file import reading
 from webpairs.quantities import counted
 from webpairs.recipes import Recipe
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry, write_retry
-from webpairs.run_json import DamagedFile, DedupeForm, read_form
+from webpairs.run_json import DamagedFile, DedupeForm, ShardForm, read_form
 from webpairs.schema import CANDIDATES, UID
 from webpairs.shard import ROW_GROUP_ROWS, Keys, ShardFiles
 from webpairs.spill import BATCH_ROWS, expose, from_plain, open_duckdb, stream
@@ -116,7 +116,7 @@ def read_retryable(out: Path) -> dict[str, Any]:
         raise ConfigError(f"{out} holds no dataset: name the --out of a webpairs build")
     if manifest["finished"] is None:
         raise ConfigError(f"the build of {out} is not finished: type its line again first")
-    if (images := manifest["options"]["images"]) != "web":
+    if (images := manifest["options"].get("images")) != "web":
         raise ConfigError(
             f"{out} was built with --images {images}, which gives the same answers again: only "
             "--images web can be retried"
@@ -226,7 +226,7 @@ def read_gain(out: Path, plan: RetryPlan, *, memory_bytes: int) -> RetryGain:
     dropped: Counter[Drop] = Counter()
     files = {one.number: ShardFiles.of(out, plan.keys.shard(one.number)) for one in plan.shards}
     for one in files.values():
-        counts = read_json(one.stats)["drops"]
+        counts = (read_form(one.stats, ShardForm) or {"drops": {}})["drops"]
         dropped.update({Drop(reason): num for reason, num in counts.items()})
     earlier = {
         int(path.stem): ShardFiles.of(out, path.stem)

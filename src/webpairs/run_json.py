@@ -49,11 +49,11 @@ class ManifestForm(msgspec.Struct):
     finished: str | None
     inputs: list[InputForm]
     model: ModelForm | None = None
-    funnel: dict[str, Any] | None = None
-    retries: NumShards = 0
+    funnel: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    retries: NumShards | msgspec.UnsetType = msgspec.UNSET
     webpairs: str = ""
-    given_columns: list[tuple[str, str]] = []
-    web: dict[str, Any] | None = None
+    given_columns: list[tuple[str, str]] | msgspec.UnsetType = msgspec.UNSET
+    web: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class InputForm(msgspec.Struct):
@@ -78,7 +78,7 @@ class BuildOptionsForm(msgspec.Struct):
     """The options that readers take from the manifest of a build."""
 
     shard_size: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-    images: str
+    images: str | None = None
     threshold: float | None = None
 
 
@@ -88,10 +88,10 @@ class ExtractForm(msgspec.Struct):
     records: Count
     pages: Count
     found: Count
-    bytes_read: Count
     drops: Drops
-    warnings: list[str]
-    seconds: float
+    bytes_read: Count = 0
+    warnings: list[str] = []
+    seconds: float = 0
 
 
 class DedupeForm(msgspec.Struct):
@@ -104,11 +104,11 @@ class DedupeForm(msgspec.Struct):
 class ShardForm(msgspec.Struct):
     """What `stats/NNNNN.json` must hold."""
 
-    shard: str
-    candidates: NumSamples
     samples: NumSamples
     drops: Drops
-    seconds: dict[str, float]
+    shard: str = ""
+    candidates: NumSamples = 0
+    seconds: dict[str, float] = {}
     files: dict[str, Any] = {}
     image_bytes: Count = 0
 
@@ -126,6 +126,8 @@ class RetryForm(msgspec.Struct):
 def read_form(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None:
     """Return the JSON object in `path`, checked against `form`; None where there is no such file.
 
+    Values that `form` has a default for are there, whether or not the file has them.
+
     Raises DamagedFile for all else.
     """
     try:
@@ -137,14 +139,13 @@ def read_form(path: Path, form: type[msgspec.Struct]) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError, RecursionError, msgspec.ValidationError) as error:
         raise DamagedFile(path, error) from error
-    return content
+    known: dict[str, Any] = msgspec.to_builtins(checked)
+    return content | {name: value for name, value in known.items() if name not in content}
 
 
 def read_manifest_file(path: Path) -> dict[str, Any] | None:
     """Return a manifest, None where there is none; raises DamagedFile."""
-    manifest = read_form(path, ManifestForm)
-    # Written by versions that had no such value, or by an extract.
-    return None if manifest is None else {"model": None, "webpairs": "unknown", **manifest}
+    return read_form(path, ManifestForm)
 
 
 def _told(reason: BaseException | str) -> str:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from webpairs.advice import advise, read_outcome, retry_outcome
 from webpairs.errors import RunError
-from webpairs.funnel import Funnel, read_funnel, read_json
+from webpairs.funnel import Funnel, read_funnel
 from webpairs.manifest import read_manifest
 from webpairs.next_steps import next_lines
 from webpairs.retry import RetryGain
+from webpairs.run_json import ExtractForm, read_form
 
 if TYPE_CHECKING:
     from webpairs.curate.placeholders import PlaceholderReport
@@ -105,5 +106,5 @@ def checked_funnel(out: Path) -> Funnel:
 
 def _warnings(out: Path) -> tuple[str, ...]:
     """Return what extract found incomplete."""
-    stats = read_json(out / "stats" / "extract.json")
+    stats = read_form(out / "stats" / "extract.json", ExtractForm)
     return tuple(stats["warnings"]) if stats else ()

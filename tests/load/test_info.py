@@ -67,7 +67,7 @@ def test_a_run_that_was_stopped(loose_run: Path, tmp_path: Path) -> None:
     assert info.run.finished is None
     assert info.run.funnel["left"] > 0
     (run / "stats" / "dedupe.json").write_bytes(b"{}")
-    with pytest.raises(ConfigError, match="webpairs verify says what is wrong"):
+    with pytest.raises(ConfigError, match="webpairs verify says what else is wrong"):
         read_info(run)
 
 
