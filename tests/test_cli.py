@@ -225,7 +225,7 @@ def test_a_truncated_crawl_file_gives_what_it_holds_and_says_so(
         *BUILD, path, "--out", out, "--model", "tiny", "--threshold", "-1", "--workers", "1"
     )
     assert code == 0, err
-    assert "incomplete input: " in said
+    assert "about the input: " in said
     assert "cut.warc.gz" in said
     funnel = json.loads((out / "manifest.json").read_bytes())["funnel"]
     assert funnel["samples"] > 0

@@ -167,7 +167,7 @@ def _say(console: Console, line: str) -> None:
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:
     """Print the first of extract's warnings, and how many more there are."""
     for line in warnings[:NUM_WARNINGS]:
-        _say(console, f"incomplete input: {line}")
+        _say(console, f"about the input: {line}")
     if len(warnings) > NUM_WARNINGS:
         _say(console, f"... and {len(warnings) - NUM_WARNINGS} more in stats/extract.json")
 

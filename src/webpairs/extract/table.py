@@ -27,16 +27,18 @@ from webpairs.extract.table_columns import (
     hash_of,
     shown,
 )
+from webpairs.extract.table_csv import read_csv
+from webpairs.extract.table_encoding import Utf8Reader
 from webpairs.extract.table_given import given_json, merge_types
 from webpairs.extract.table_json import is_one_json_value, read_json
 from webpairs.extract.table_lines import (
     RowsOf,
-    read_csv,
     read_json_lines,
     read_lines,
     read_url_list,
 )
 from webpairs.extract.table_parquet import read_parquet
+from webpairs.extract.table_partition import with_partitions
 from webpairs.extract.unread import holds_rows
 from webpairs.inputs import Input, open_input, table_suffix
 
@@ -104,11 +106,11 @@ def _open_table(
     with open_input(path) as file:
         if file.read(len(_PARQUET)) == _PARQUET:
             file.seek(0)
-            yield read_parquet(path, name, file, columns, stats)
+            yield with_partitions(path, read_parquet(path, name, file, columns, stats))
             stats.bytes_read += file.seek(0, 2)
             return
         reader, table = _read_text(path, file, columns)
-        yield table
+        yield with_partitions(path, table)
         stats.bytes_read += file.tell()
         if reader.cut:
             stats.warnings.append(f"{name}: ends inside its compressed data, fetch it again")
@@ -121,7 +123,8 @@ def _open_table(
 def _read_text(path: str, file: BinaryIO, columns: TableColumns) -> tuple[GunzipReader, RowsOf]:
     file.seek(0)
     reader = GunzipReader(file)
-    lines = read_lines(reader)
+    text = Utf8Reader(reader)
+    lines = read_lines(text)
     suffix = table_suffix(path)
     if suffix in (".csv", ".tsv"):
         return reader, read_csv(path, lines, columns, "\t" if suffix == ".tsv" else ",")
@@ -137,7 +140,7 @@ def _read_text(path: str, file: BinaryIO, columns: TableColumns) -> tuple[Gunzip
         return reader, read_json_lines(path, chain(before, lines), columns)
     file.seek(0)
     reader = GunzipReader(file)
-    return reader, read_json(path, reader, columns)
+    return reader, read_json(path, Utf8Reader(reader), columns)
 
 
 def _batches(
@@ -164,7 +167,7 @@ def _batches(
             continue
         take = row.pop
         url = _text(take(url_key, None))
-        text = "" if text_key is None else _text(take(text_key, None))
+        texts = _texts(None if text_key is None else take(text_key, None))
         label = None if nsfw_key is None else take(nsfw_key, None)
         link = "" if license_key is None else _text(take(license_key, None))
         digest = None if hash_key is None else take(hash_key, None)
@@ -180,20 +183,24 @@ def _batches(
             number += 1
             num_broken += 1
             continue
-        batch.numbers.append(number)
-        batch.urls.append(url)
-        batch.texts.append(text)
-        batch.similarities.append(similarity)
-        batch.nsfw.append(label if isinstance(label, str) and label in NSFW_LABELS else None)
-        batch.licenses.append(link.strip() if 0 < len(link) <= MAX_LICENSE_CHARS else "")
-        batch.hashes.append(None if digest is None else hash_of(digest, layout.hash_digits))
-        batch.given.append(given)
+        nsfw = label if isinstance(label, str) and label in NSFW_LABELS else None
+        license = link.strip() if 0 < len(link) <= MAX_LICENSE_CHARS else ""
+        hash_given = None if digest is None else hash_of(digest, layout.hash_digits)
+        for text in texts:
+            batch.numbers.append(number)
+            batch.urls.append(url)
+            batch.texts.append(text)
+            batch.similarities.append(similarity)
+            batch.nsfw.append(nsfw)
+            batch.licenses.append(license)
+            batch.hashes.append(hash_given)
+            batch.given.append(given)
+            num_chars += len(url) + len(text) + len(given or "")
+            if len(batch.urls) >= _BATCH_ROWS or num_chars >= _BATCH_CHARS:
+                yield batch
+                batch = TableRows(name)
+                num_chars = 0
         number += 1
-        num_chars += len(url) + len(text) + len(given or "")
-        if len(batch.urls) >= _BATCH_ROWS or num_chars >= _BATCH_CHARS:
-            yield batch
-            batch = TableRows(name)
-            num_chars = 0
     yield batch
     stats.records += number
     stats.found += num_broken  # the writer counts the others
@@ -203,6 +210,14 @@ def _batches(
 def names_given(layout: Layout) -> list[str]:
     """Return the names in the dataset of the columns that are carried."""
     return [name for _, name, _ in layout.given]
+
+
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a row: several where its column holds a list of them, one at least."""
+    if not isinstance(value, list):
+        return [_text(value)]
+    items: list[Any] = value
+    return list(dict.fromkeys(text for text in map(_text, items) if text)) or [""]
 
 
 def _text(value: Any) -> str:

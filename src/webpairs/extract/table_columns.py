@@ -121,7 +121,7 @@ def find_layout(
             break
     taken |= {similarity, nsfw, license_, hash_}
     others = [place for place in range(len(headings)) if place not in taken]
-    names = _dataset_names([keys[place].strip() for place in others])
+    names = dataset_names([keys[place].strip() for place in others])
     given = tuple(
         (
             keys[place],
@@ -220,7 +220,7 @@ def _find(
     return places[0] if places else None
 
 
-def _dataset_names(names: Sequence[str]) -> list[str]:
+def dataset_names(names: Sequence[str]) -> list[str]:
     """Return names that are free in the dataset: `_given` is added to those that are not.
 
     In any case, as SQL engines see column names: a table's `width` beside our `WIDTH` would be

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-import orjson
-
 from webpairs.errors import ConfigError
-from webpairs.extract.gunzip import GunzipReader
 from webpairs.extract.table_columns import Row, TableColumns, find_layout
+from webpairs.extract.table_encoding import Readable
 from webpairs.extract.table_lines import SAMPLE_ROWS, RowsOf, json_object
+from webpairs.lenient_json import read_json_value
 
 MAX_JSON_BYTES: Final = 256 << 20
 """It must be in memory as a whole, at about six times its size. SBU's has some 150 MB."""
@@ -38,7 +37,7 @@ def is_one_json_value(suffix: str, first_line: bytes | None) -> bool:
     return bool(row) and all(isinstance(member, list | dict) for member in row.values())
 
 
-def read_json(path: str, reader: GunzipReader, columns: TableColumns) -> RowsOf:
+def read_json(path: str, reader: Readable, columns: TableColumns) -> RowsOf:
     """Read `[{"url": ...}, ...]`, `{"url": [...], ...}` or `{"url": {"0": ...}, ...}`."""
     value = _load(path, reader)
     if isinstance(value, dict):
@@ -75,7 +74,7 @@ def _by_columns(path: str, lists: dict[str, list[Any]], columns: TableColumns) -
     return find_layout(path, list(lists), sample, columns), rows()
 
 
-def _load(path: str, reader: GunzipReader) -> Any:
+def _load(path: str, reader: Readable) -> Any:
     data = bytearray()
     buffer = bytearray(_BLOCK_BYTES)
     with memoryview(buffer) as view:
@@ -86,6 +85,6 @@ def _load(path: str, reader: GunzipReader) -> Any:
                     f"{path}: more than {MAX_JSON_BYTES >> 20} MB of JSON in one value: {_FIX}"
                 )
     try:
-        return orjson.loads(bytes(data.removeprefix(_BYTE_ORDER_MARK)))
-    except orjson.JSONDecodeError as error:
+        return read_json_value(bytes(data.removeprefix(_BYTE_ORDER_MARK)))
+    except ValueError as error:
         raise ConfigError(f"{path}: cannot be read as JSON ({error}): {_FIX}") from error

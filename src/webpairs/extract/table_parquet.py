@@ -44,6 +44,10 @@ def read_parquet(
         raise ConfigError(
             f"{path}: cannot be read as parquet ({_one_line(error)}): fetch it again"
         ) from error
+    for column in sorted(too_big):
+        stats.warnings.append(
+            f"{name}: column {column[:40]!r} holds pictures or other large bytes and is left out"
+        )
     wanted = [field.name for field in schema if field.name not in too_big]
     names = unique_names(wanted)
     types = [type_of_arrow(field.type) for field in schema if field.name not in too_big]
@@ -90,19 +94,30 @@ def _batch_rows(parquet: pq.ParquetFile) -> int:
 
 
 def _too_big_columns(parquet: pq.ParquetFile) -> set[str]:
-    """Name the binary columns that hold more than `MAX_BINARY_BYTES` a row."""
+    """Name the columns whose bytes are more than `MAX_BINARY_BYTES` a row.
+
+    Also in structs and lists of structs: `image` of Hugging Face is {bytes, path}.
+    """
     metadata = parquet.metadata
     num_bytes: dict[str, int] = {}
+    leaves = map(parquet.schema.column, range(len(parquet.schema)))
+    is_bytes = {leaf.path: _is_bytes(leaf) for leaf in leaves}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
             path = column.path_in_schema
-            num_bytes[path] = num_bytes.get(path, 0) + column.total_uncompressed_size
+            if is_bytes[path]:
+                num_bytes[path] = num_bytes.get(path, 0) + column.total_uncompressed_size
+    large = [path for path, num in num_bytes.items() if num > MAX_BINARY_BYTES * metadata.num_rows]
     return {
         field.name
         for field in parquet.schema_arrow
-        if (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
-        and num_bytes.get(field.name, 0) > MAX_BINARY_BYTES * metadata.num_rows
+        if any(path == field.name or path.startswith(f"{field.name}.") for path in large)
     }
+
+
+def _is_bytes(leaf: pq.ColumnSchema) -> bool:
+    """Return whether a column of the file has bytes that are not said to be text."""
+    return leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type == "NONE"
 
 
 def _values(column: pa.Array) -> list[Any]:
