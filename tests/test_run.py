@@ -394,7 +394,7 @@ def test_a_file_the_system_refuses_to_grow_is_a_clear_error(
     assert "Traceback" not in errors
     assert "File too large" in errors.splitlines()[-1]
     check_committed_shards(out)
-    assert [path for path in (out / "images").iterdir() if ".tmp-" in path.name] == []
+    assert [path for path in out.rglob("*") if ".tmp-" in path.name] == []
     build_dataset(options_of(little_web, out))
     assert dataset(out) == dataset(loose_run)
 

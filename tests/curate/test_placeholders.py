@@ -159,7 +159,7 @@ def test_people_are_told_of_them(capsys: pytest.CaptureFixture[str]) -> None:
     top = (ImageTexts("ab" * 32, 1_234, 5_678),)
     print_placeholders(PlaceholderReport(3, 6_000, top))
     said = capsys.readouterr().out
-    assert "6,000 samples show 3 images under 10 different texts or more each" in said
+    assert "6,000 samples with 3 images under 10 different texts or more each" in said
     assert f"  1,234 texts, 5,678 samples: sha256 {'ab' * 32}\n" in said
 
 
