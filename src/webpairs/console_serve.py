@@ -32,6 +32,8 @@ def print_served(options: ServeOptions, address: str, collection: Collection) ->
             )
     if not options.is_local:
         say("whoever reaches this machine may search and see all of it")
+    if options.allow_origin:
+        say(f"pages of {', '.join(options.allow_origin)} may read all of it (--allow-origin)")
     if not options.fetches_images:
         say("images are not fetched by URL: --allow-image-url lets everybody ask for it")
     say(f"\nopen {address} (Ctrl-C ends it)")

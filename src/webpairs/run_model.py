@@ -45,7 +45,14 @@ def same_model(
     """
     if facts is None:
         return None, None
-    model = load_model(facts["spec"], progress=True)
+    spec = str(facts["spec"])
+    try:
+        model = load_model(spec, progress=True, download=False)
+    except ConfigError as error:
+        raise ConfigError(
+            f"{out} was built with a model that cannot be loaded: {error}. A manifest does not "
+            f"decide what is fetched: if you know it, fetch it first (hf download ORG/NAME)"
+        ) from error
     if model.weights_sha256 != facts["weights_sha256"]:
         raise ConfigError(
             f"model {facts['spec']} has other weights ({model.weights_sha256[:12]}) "

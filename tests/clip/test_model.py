@@ -108,6 +108,8 @@ def test_a_download_takes_what_a_checkpoint_needs_and_no_pickle(
 
     monkeypatch.setattr(hub, "download", download)
     assert describe_model("hf:some/model").needs_download
+    with pytest.raises(ConfigError, match=r"the model 'hf:some/model' is not on this machine"):
+        load_model("hf:some/model", download=False)
     assert not asked
     assert load_model("hf:some/model", runtime="onnxruntime").dim == SMALL.dim
     assert sorted(asked) == sorted(names)

@@ -28,7 +28,8 @@ def make(*folders: Any, **options: Any) -> Any:
 @contextlib.contextmanager
 def client_of(*folders: Any, **options: Any) -> Iterator[TestClient]:
     """Yield a client of a server that has no socket."""
-    with TestClient(make(*folders, **options), raise_server_exceptions=False) as client:
+    app = make(*folders, **options)
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 

@@ -20,6 +20,7 @@ from starlette.testclient import TestClient
 
 import webpairs
 from webpairs import BuildOptions, build_dataset
+from webpairs.clip import hub
 from webpairs.search.build_index import build_index
 from webpairs.search.options import IndexOptions
 
@@ -358,16 +359,23 @@ def test_policy_lets_nothing_run(client: TestClient) -> None:
     assert "access-control-allow-origin" not in client.get("/api/datasets").headers
 
 
-def test_without_a_model_the_rest_works(indexed_run: Path, tmp_path: Path) -> None:
+def test_without_a_model_the_rest_works(
+    indexed_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = Path(shutil.copytree(indexed_run, tmp_path / "other"))
     manifest = orjson.loads((out / "manifest.json").read_bytes())
     manifest["model"]["spec"] = "hf:nobody/has-this"
+
+    def refuse(repo: str) -> None:
+        raise AssertionError(f"the hub was asked for {repo}, with the user's token")
+
+    monkeypatch.setattr(hub, "_list_files", refuse)
     (out / "manifest.json").write_bytes(orjson.dumps(manifest))
     build_index(IndexOptions(source=str(out)))
     with client_of(out) as client:
         about = client.get("/api/datasets").json()[0]["model"]
         assert about["available"] is False
-        assert "nobody" in about["reason"]
+        assert "say --model 'hf:nobody/has-this', which fetches it" in about["reason"]
         found = client.get("/api/other/search", params={"q": "circle", "not": "red"}).json()
         assert "captions" in found["note"]
         texts = [hit["columns"]["caption"].lower() for hit in found["hits"]]

@@ -6,7 +6,9 @@ import base64
 import csv
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -52,6 +54,9 @@ def site(indexed_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         build_index(IndexOptions(source=str(changed)))
     replay = "https://replay.example/{timestamp}/{url}"
     with listening(indexed_run, hostile, modelless, replay_url=replay) as (host, port):
+        # The process for filters is there, as it is a second after a server's start.
+        asked = {"where": "similarity > 0.999"}
+        httpx.get(f"http://{host}:{port}/api/loose/search", params=asked, timeout=60)
         yield f"http://{host}:{port}"
 
 
@@ -810,3 +815,62 @@ def test_colours_can_be_read(pair: tuple[str, str], block: int) -> None:
 
     light, dark = sorted((luminance(colours[name]) for name in pair), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """Serve an empty page of another origin, on another port of this machine."""
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+FETCHED = """async ([site, path, body]) => {
+    const options = body ? {method: "POST", body, headers: {"Content-Type": "text/plain"}} : {};
+    try { return (await fetch(site + path, options)).status; } catch (error) { return "blocked"; }
+}"""
+SHOW = """([site, path]) => new Promise((done) => {
+    const image = new Image();
+    image.onload = () => done("shown");
+    image.onerror = () => done("blocked");
+    image.src = site + path;
+})"""
+
+
+def test_a_page_of_another_origin_reads_nothing(
+    browser: Any, site: str, elsewhere: str, indexed_run: Path
+) -> None:
+    key = httpx.get(f"{site}/api/loose/search").json()["hits"][0]["key"]
+    picture = f"/api/loose/images/{key}"
+    knn = '{"text": "a circle", "modality": "image", "num_images": 1}'
+    asked = (("/api/datasets", None), ("/indices-list", None), ("/knn-service", knn))
+    context = browser.new_context()
+    try:
+        page = context.new_page()
+        page.goto(elsewhere)
+        for path, body in asked:
+            assert page.evaluate(FETCHED, [site, path, body]) == "blocked", path
+        assert page.evaluate(SHOW, [site, picture]) == "blocked"
+        with listening(indexed_run, allow_origin=(elsewhere,)) as (host, port):
+            for path, body in asked:
+                assert page.evaluate(FETCHED, [f"http://{host}:{port}", path, body]) == 200, path
+        # A link leads to the page all the same.
+        page.evaluate("(site) => { location.href = site; }", site)
+        expect(page.locator("h1, form").first).to_be_visible(timeout=WAIT_MS)
+        assert page.url.startswith(site)
+    finally:
+        context.close()

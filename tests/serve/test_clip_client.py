@@ -64,6 +64,9 @@ SENT_BY_PAGE = {
 }
 """What the page sends before anything is chosen; JSON has no undefined."""
 
+PAGE = "http://page.example"
+"""Where clip-retrieval's page comes from."""
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -161,6 +164,7 @@ def address(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "webpairs", "serve", str(truth.out), "--index", str(index)),
+            *("--allow-origin", PAGE),
             *("--port", "0", "--allow-network", "127.0.0.1/32"),
         ],
         stdout=subprocess.PIPE,
@@ -317,14 +321,14 @@ def ask(address: str, method: str, path: str, data: Any = None) -> Any:
     """Ask as a browser does for a page from elsewhere: text/plain, so that none asks before."""
     connection = http.client.HTTPConnection(address, timeout=60)
     try:
-        headers = {"Origin": "http://page.example"}
+        headers = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}
         if data is not None:
             headers["Content-Type"] = "text/plain;charset=UTF-8"
         connection.request(method, path, None if data is None else json.dumps(data), headers)
         reply = connection.getresponse()
         body = json.loads(reply.read())
         assert reply.status == 200, body
-        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+        assert reply.headers["Access-Control-Allow-Origin"] == PAGE
         return body
     finally:
         connection.close()

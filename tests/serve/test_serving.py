@@ -127,7 +127,7 @@ def test_a_thousand_requests_at_once_are_answered(indexed_run: Path) -> None:
         if number % 2:
             text = {"text": f"circle {number}", "modality": "image", "num_images": 10}
             path, data = "/knn-service", orjson.dumps(text)
-        head = f"{'POST' if data else 'GET'} {path} HTTP/1.1\r\nHost: here\r\n"
+        head = f"{'POST' if data else 'GET'} {path} HTTP/1.1\r\nHost: localhost\r\n"
         head += f"Content-Length: {len(data)}\r\nConnection: close\r\n\r\n"
         writer.write(head.encode() + data)
         reply = await reader.read()
@@ -161,8 +161,8 @@ def test_clients_that_never_finish_are_let_go(
     heads = {
         "nothing": b"",
         "half a line": b"GET / HT",
-        "half a head": b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: ",
-        "half a body": b"POST /knn-service HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{",
+        "half a head": b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-A: ",
+        "half a body": b"POST /knn-service HTTP/1.1\r\nHost: [::1]\r\nContent-Length: 9\r\n\r\n{",
     }
     with listening(indexed_run) as address:
         clients = {name: socket.create_connection(address[:2]) for name in heads}
@@ -191,8 +191,39 @@ def test_a_head_without_end_is_refused(indexed_run: Path) -> None:
         said = b""
         with contextlib.suppress(ConnectionResetError):
             said = client.recv(65_536)
-        assert said.startswith(b"HTTP/1.1 400") or said == b""
+        assert said.startswith(b"HTTP/1.1 431") or said == b""
         assert ask(address, "GET", "/health")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 60_000, 200),
+        (b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 100_000, 431),
+        (b"GET /health?" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost", 431),
+        (b"GET /health HTTP/1.1\r\nHost: localhost" + b"\r\nA: b" * 99, 200),
+        (b"GET /health HTTP/1.1\r\nHost: localhost" + b"\r\nA: b" * 100, 431),
+        (
+            b"POST /metadata HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nX: "
+            + b"a" * 99_999,
+            431,
+        ),
+    ],
+)
+def test_large_heads_are_refused(indexed_run: Path, head: bytes, status: int) -> None:
+    """In one piece, too: the first one was not counted, whatever its size."""
+    with listening(indexed_run) as address, socket.create_connection(address[:2]) as client:
+        client.settimeout(20)
+        client.sendall(head + b"\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 %d" % status)
+        assert ask(address, "POST", "/metadata", {"ids": []}) == (200, [])
+
+
+def test_bodies_are_not_counted_as_heads(indexed_run: Path) -> None:
+    text = {"ids": [], "ignored": "a" * 1_000_000}
+    with listening(indexed_run) as address:
+        for _ in range(2):
+            assert ask(address, "POST", "/metadata", text) == (200, [])
 
 
 def test_no_more_requests_than_are_good(indexed_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,26 @@ def serve_verb(
             show_default=False,
         ),
     ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="NAME",
+            help="A name that the server answers as, beside localhost and its address, e.g. behind "
+            "a proxy; * for any; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin",
+            metavar="ORIGIN",
+            help="An origin whose pages may read all of it, e.g. https://page.example.org; * for "
+            "every website; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     replay_url: Annotated[
         str | None,
         typer.Option(
@@ -80,6 +100,8 @@ def serve_verb(
         port=port,
         allow_image_url=allow_image_url,
         allow_network=tuple(allow_network or ()),
+        allow_host=tuple(allow_host or ()),
+        allow_origin=tuple(allow_origin or ()),
         replay_url=replay_url,
         model=model,
         index=index,

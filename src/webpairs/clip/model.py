@@ -115,9 +115,18 @@ def describe_model(spec: str) -> ModelInfo:
 
 
 def load_model(
-    spec: str, *, threads: int | None = None, progress: bool = False, runtime: str = "auto"
+    spec: str,
+    *,
+    threads: int | None = None,
+    progress: bool = False,
+    runtime: str = "auto",
+    download: bool = True,
 ) -> Model:
     """Load a model, downloading its weights if need be, with bars on stderr if `progress`.
+
+    Without `download`, what is not on this machine is a ConfigError, and nobody is asked for it:
+    for specs that the user did not give, such as that of a run folder's manifest. The hub would
+    be sent the user's token.
 
     `threads` are those of a CPU, all by default. `runtime` is one of `RUNTIMES`; `auto` takes torch
     where it is installed and sees a GPU, or where the architecture is no plain ViT, and onnxruntime
@@ -127,9 +136,13 @@ def load_model(
         raise ConfigError(f"unknown runtime {runtime!r}: use one of {', '.join(RUNTIMES)}")
     source = _source(spec)
     if source is None:
+        if not download:
+            raise ConfigError(_not_here(spec))
         from webpairs.clip.torch_runtime import load_open_clip
 
         return load_open_clip(spec)
+    if not download and not _is_here(source):
+        raise ConfigError(_not_here(spec))
     checkpoint = _open(source, progress=progress)
     if runtime == "torch" or (runtime == "auto" and spec != TINY and _sees_gpu()):
         from webpairs.clip.torch_runtime import load_plain
@@ -171,6 +184,16 @@ def _open(source: _Source, *, progress: bool) -> Checkpoint:
         if tokenizer is None and source.known is not None:
             tokenizer = hub.download_tokenizer(STANDARD_TOKENIZER, progress=progress)
     return open_checkpoint(folder, source.known, tokenizer)
+
+
+def _is_here(source: _Source) -> bool:
+    """Tell whether a checkpoint is on this machine, with its tokenizer."""
+    folder = source.path or hub.cached_folder(source.repo, with_config=source.known is None)
+    return folder is not None and _tokenizer_folder(folder, source) is not None
+
+
+def _not_here(spec: str) -> str:
+    return f"the model {spec[:200]!r} is not on this machine"
 
 
 def _tokenizer_folder(folder: Path | None, source: _Source) -> Path | None:

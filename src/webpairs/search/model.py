@@ -41,8 +41,9 @@ class NoModel(ConfigError):
 def load_model_of(source: Source, dim: int, spec: str | None = None) -> Model:
     """Return the model of a dataset's embeddings, by its own word or by `spec`.
 
-    Raises NoModel when nobody says which it is or it cannot be had here, and ConfigError when the
-    one that is named has other weights, or embeddings of another size.
+    A dataset's own word fetches nothing: the folder may be a stranger's, and the hub would be sent
+    the user's token. Raises NoModel when nobody says which it is or it is not here, and ConfigError
+    when the one that is named has other weights, or embeddings of another size.
     """
     from webpairs.clip.model import load_model
 
@@ -52,12 +53,16 @@ def load_model_of(source: Source, dim: int, spec: str | None = None) -> Model:
             f"{source.folder} ({source.kind}) does not say which model made its embeddings: say "
             "--model NAME"
         )
+    asked = str((known or {})["spec"]) if spec is None else spec
     try:
-        model = load_model(spec or str((known or {})["spec"]))
+        model = load_model(asked, download=spec is not None)
     except ConfigError as error:
         if spec is not None:
             raise
-        raise NoModel(str(error)) from error
+        raise NoModel(
+            f"{error}; it is what the manifest of {source.folder} names: if you trust it, say "
+            f"--model {asked[:200]!r}, which fetches it where it has to"
+        ) from error
     if known is not None and model.weights_sha256 != known["weights_sha256"]:
         raise ConfigError(
             f"model {model.spec} has other weights ({model.weights_sha256[:12]}) than the one that "

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from webpairs.errors import ConfigError
 from webpairs.serve import api, knn_api, pages
+from webpairs.serve.callers import Callers
 from webpairs.serve.collection import Collection
 from webpairs.serve.gate import Gate
 from webpairs.serve.image_url import ImageFetcher
@@ -31,19 +32,12 @@ _BOTH: Final = ["GET", "POST"]
 
 
 def _shared(path: str, method: str, answer: Answer) -> Route:
-    """Return a route of clip-retrieval's: a browser's page from elsewhere may ask for it."""
+    """Return a route of clip-retrieval's, which answers OPTIONS as its server does."""
 
     async def answer_or_allow(request: Request) -> Response:
         if request.method != "OPTIONS":
             return await answer(request)
-        return Response(
-            status_code=204,
-            headers={
-                "access-control-allow-methods": f"{method}, OPTIONS",
-                "access-control-allow-headers": "content-type",
-                "access-control-max-age": "86400",
-            },
-        )
+        return Response(status_code=204, headers={"allow": f"{method}, OPTIONS"})
 
     return Route(path, answer_or_allow, methods=[method, "OPTIONS"])
 
@@ -90,7 +84,7 @@ def make_app(options: ServeOptions, collection: Collection, metrics: Metrics) ->
     )
     return Starlette(
         routes=ROUTES,
-        middleware=[Middleware(Gate, metrics=metrics)],
+        middleware=[Middleware(Gate, metrics=metrics, callers=Callers(options))],
         exception_handlers=handlers,
         lifespan=lifespan,
     )

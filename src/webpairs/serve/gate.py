@@ -1,4 +1,4 @@
-"""Stand before every request: bound how many there are and how long each takes; set the headers.
+"""Stand before every request: who may ask, how many at once and for how long; set the headers.
 
 Plain ASGI, so that nothing is buffered between an answer and who reads it.
 """
@@ -9,12 +9,14 @@ import asyncio
 import logging
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from webpairs.serve.callers import Callers
 from webpairs.serve.json import json_response
 from webpairs.serve.metrics import Metrics
-from webpairs.serve.refusal import BUSY
+from webpairs.serve.refusal import BUSY, Refusal
 
 MAX_REQUESTS: Final = 2_000
 """Under way at once: those that wait for their turn, too."""
@@ -33,19 +35,16 @@ HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-SHARED: Final = frozenset(
-    ("/indices-list", "/knn-service", "/metadata", "/metrics-summary", "/config.json")
-)
-"""What clip-retrieval's page, from wherever it comes, may read: its server lets everybody."""
 _log = logging.getLogger("webpairs.serve")
 
 
 class Gate:
     """Wrap the application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, callers: Callers) -> None:
         self._app = app
         self._metrics = metrics
+        self._callers = callers
         self._num_requests = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +52,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started, asked = False, Headers(scope=scope)
 
         async def send_checked(message: Message) -> None:
             nonlocal started
@@ -61,12 +60,19 @@ class Gate:
                 started = True
                 self._metrics.answered(message["status"])
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in (HEADERS | self._callers.headers(asked)).items():
                     headers.setdefault(name, value)
-                if scope["path"] in SHARED:
-                    headers["access-control-allow-origin"] = "*"
             await send(message)
 
+        try:
+            self._callers.check(scope["method"], scope["path"], scope["http_version"], asked)
+        except Refusal as refusal:
+            answer = json_response({"message": refusal.message}, refusal.status)
+            await answer(scope, receive, send_checked)
+            return
+        if (allowed := self._callers.preflight(scope["method"], asked)) is not None:
+            await Response(status_code=204, headers=allowed)(scope, receive, send_checked)
+            return
         if self._num_requests >= MAX_REQUESTS:
             message = f"{MAX_REQUESTS:,} requests are under way: try again in a second"
             answer = json_response({"message": message}, BUSY, {"retry-after": "1"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import string
 from dataclasses import dataclass
 from typing import Final
@@ -13,7 +14,11 @@ from webpairs.obtain.guard import Guard
 HOST: Final = "127.0.0.1"
 PORT: Final = 1234
 """clip-retrieval's."""
+ANY: Final = "*"
 REPLAY_FIELDS: Final = ("timestamp", "url")
+
+_HOST: Final = re.compile(r"[\w.-]+|\[?[0-9a-fA-F:.]+\]?")
+_ORIGIN: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,10 @@ class ServeOptions:
     """CIDRs that may be reached for it although they are not public."""
     replay_url: str | None = None
     """Where an archive replays captures, with `{timestamp}` (14 digits) and `{url}`."""
+    allow_host: tuple[str, ...] = ()
+    """Names that the server answers as, beside those of this machine; `*`: any."""
+    allow_origin: tuple[str, ...] = ()
+    """Origins, such as `https://page.example`, whose pages may read what is served; `*`: all."""
     model: str | None = None
     """The model that made the embeddings, where datasets do not say so."""
     index: str | None = None
@@ -50,8 +59,28 @@ class ServeOptions:
         if not 0 <= self.port <= 65_535:
             raise ConfigError(f"--port {self.port} is out of range: use 0 (any) to 65535")
         Guard(self.allow_network)
+        for host in self.allow_host:
+            if host != ANY and not _HOST.fullmatch(host):
+                raise ConfigError(
+                    f"--allow-host {host!r} is not a host's name: use one such as "
+                    "search.example.org, without scheme and port, or * for any"
+                )
+        for origin in self.allow_origin:
+            if origin not in (ANY, "null") and not _ORIGIN.fullmatch(origin):
+                raise ConfigError(
+                    f"--allow-origin {origin!r} is not an origin: use one such as "
+                    "https://page.example.org, without a path, or * for all"
+                )
         if self.replay_url is not None:
             _check_replay(self.replay_url)
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Tell whether the server listens at every address of the machine."""
+        try:
+            return ipaddress.ip_address(self.host).is_unspecified
+        except ValueError:
+            return not self.host
 
     @property
     def is_local(self) -> bool:

@@ -18,9 +18,12 @@ from webpairs.serve.json import json_response
 
 BROKEN = 400
 """No JSON at all, or no image."""
+FORBIDDEN = 403
 UNKNOWN = 404
 TOO_SLOW = 408
 TOO_LARGE = 413
+MISDIRECTED = 421
+"""For a host that the server is not (RFC 9110, 15.5.20)."""
 UNUSABLE = 422
 """JSON, but nothing that can be done."""
 BUSY = 503

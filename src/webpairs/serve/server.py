@@ -24,9 +24,21 @@ from webpairs.serve.options import ServeOptions
 HEAD_TIMEOUT_S: Final = 20.0
 """From a connection, or from a request's first byte, to the end of its head."""
 MAX_HEAD_BYTES: Final = 65_536
+MAX_HEADERS: Final = 100
+"""A browser sends about 20."""
 KEEP_ALIVE_S: Final = 30
 GRACE_S: Final = 5
 BACKLOG: Final = 2_048
+_PIECE_BYTES: Final = 4_096
+"""The head is counted in pieces: one that came with the end of a request before it is, too."""
+_MESSAGE: Final = (
+    f'{{"message":"the head of a request has at most {MAX_HEAD_BYTES:,} bytes and {MAX_HEADERS} '
+    'headers: send large values as the body of a POST"}'
+).encode()
+_HEAD_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(_MESSAGE), _MESSAGE)
+)
 
 
 class ImpatientProtocol(HttpToolsProtocol):
@@ -49,12 +61,22 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless the head of a request has no end."""
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES + len(data):
-                self.send_400_response("The head of the request is too large.")
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            if self._head_timer is not None:
+                self._head_bytes += len(piece)
+                if self._head_bytes > MAX_HEAD_BYTES:
+                    self._refuse_head()
+            if self.transport.is_closing():
                 return
-        super().data_received(data)
+            super().data_received(piece)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, unless there are too many."""
+        if len(self.headers) >= MAX_HEADERS:
+            self._refuse_head()
+        else:
+            super().on_header(name, value)
 
     def on_message_begin(self) -> None:
         """Wait for the end of the head."""
@@ -65,7 +87,23 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Wait no longer; the body has limits of its own."""
         self._head_is_there()
-        super().on_headers_complete()
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body, unless its request was refused."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End a request, unless it was refused."""
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def _refuse_head(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(_HEAD_TOO_LARGE)
+            self.transport.close()
 
     def _wait_for_head(self) -> None:
         self._head_bytes = 0
