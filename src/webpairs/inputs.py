@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
 
 from webpairs.errors import ConfigError
 from webpairs.files import regular_descriptor
+from webpairs.url_user import without_user
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -222,6 +223,10 @@ def _find_remote(url: str) -> dict[str, int]:
 
 def _names(paths: list[str]) -> dict[str, str]:
     """Return for each path its basename, or the shortest end that tells it from its namesakes."""
+    shown = {path: without_user(path) for path in paths}
+    if list(shown.values()) != paths and len(set(shown.values())) == len(paths):
+        names_shown = _names(list(shown.values()))
+        return {path: names_shown[one] for path, one in shown.items()}
     namesakes: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         namesakes[path.rpartition("/")[2]].append(path)

@@ -18,6 +18,7 @@ from webpairs.inputs import Input
 from webpairs.quantities import counted
 from webpairs.recipes import Recipe
 from webpairs.run_json import read_manifest_file
+from webpairs.url_user import without_user
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -91,7 +92,7 @@ def new_manifest(
         "cleaner": CLEANER_VERSION,
         "options": dict(options),
         "model": None if model is None else dict(model),
-        "inputs": [asdict(one) for one in inputs],
+        "inputs": [{**asdict(one), "path": without_user(one.path)} for one in inputs],
         "given_columns": [list(column) for column in given_columns],
         "web": None if web is None else dict(web),
         "versions": {name: version(name) for name in _LIBRARIES},

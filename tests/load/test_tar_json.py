@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -176,3 +177,28 @@ def test_datasets_reads_the_tars(
     rows = list(found)
     assert [one["json"] for one in rows] == told(folder)
     assert [one["jpg"].size for one in rows]
+
+
+@pytest.mark.parametrize(
+    ("told_of", "caption", "captions"),
+    [
+        ('{"caption":["a","b"]}', "a", ["a", "b"]),
+        ('{"captions":["a","b"]}', "a", ["a", "b"]),
+        ('{"caption":"c","captions":["a"]}', "c", ["a"]),
+        ('{"caption":["",null,"b"]}', "b", ["", None, "b"]),
+        ('{"caption":"cut \\ud83d","score":1e999}', "cut ", None),
+        ('{"caption":"x","note":"\\ud83d"}', "x", None),
+    ],
+)
+def test_json_of_others_is_read(
+    tmp_path: Path, told_of: str, caption: str, captions: list[str | None] | None
+) -> None:
+    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
+        for name, data in (("1.jpg", picture(1)), ("1.json", told_of.encode())):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    ds = webpairs.open(tmp_path)
+    assert [sample["caption"] for sample in ds] == [caption]
+    if captions is not None:
+        assert ds.table(["captions"]).column("captions").to_pylist() == [captions]

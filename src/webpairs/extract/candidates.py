@@ -34,6 +34,7 @@ from webpairs.extract.url import is_unwanted, join_urls, uids_of
 from webpairs.files import write_parquet
 from webpairs.recipes import ANY_LANGUAGE
 from webpairs.schema import CANDIDATES, UID, arrow_schema
+from webpairs.url_user import without_user
 
 NUM_BUCKETS: Final = 256
 """Buckets whatever the memory: the first byte of the uid."""
@@ -172,11 +173,13 @@ class CandidateWriter:
                 "crawl_offset": column(table.numbers, pa.int64()),
                 "position": pa.array(np.zeros(len(rows), np.int32)),
                 "similarity_given": column(table.similarities, pa.float64()),
-                "url_given": _where_other([table.urls[row] for row in rows], kept.urls),
+                "url_given": _where_other(
+                    [without_user(table.urls[row]) for row in rows], kept.urls
+                ),
                 "text_given": _where_other([table.texts[row] for row in rows], kept.texts),
                 "nsfw_given": column(table.nsfw, pa.string()),
                 "hash_given": column(table.hashes, pa.string()),
-                "given": column(table.given, pa.string()),
+                "given": column([one and without_user(one) for one in table.given], pa.string()),
             },
         )
         self._flush_if_full()
@@ -269,7 +272,7 @@ class CandidateWriter:
             "opt_out": of_page([page.opt_out for page in pages], pa.string()),
             "image_source": pa.array([self._image_sources[row] for row in rows], pa.string()),
             "text_source": pa.array([self._text_sources[row] for row in rows], pa.string()),
-            "page_url": of_page([_utf8(page.url) for page in pages], pa.string()),
+            "page_url": of_page([without_user(_utf8(page.url)) for page in pages], pa.string()),
             "crawl_file": of_page([_utf8(page.crawl_file) for page in pages], pa.string()),
             "crawl_offset": of_page([page.crawl_offset for page in pages], pa.int64()),
             "crawl_date": of_page([page.crawl_date_ms for page in pages], pa.int64()).cast(

@@ -15,6 +15,8 @@ from typing import Final
 
 import can_ada
 
+from webpairs.url_user import without_user
+
 MAX_URL_CHARS: Final = 8190
 """Longer URLs are invalid to us: the longest request line Apache takes (LimitRequestLine)."""
 
@@ -30,7 +32,10 @@ _HTTP: Final = ("http://", "https://")
 
 
 def normalise_url(url: str) -> str | None:
-    """Return the WHATWG serialisation of an absolute http(s) URL without its fragment, or None."""
+    """Return the WHATWG serialisation of an absolute http(s) URL, or None.
+
+    Without its fragment, user and password.
+    """
     if len(url) > MAX_URL_CHARS:
         return None
     try:
@@ -61,6 +66,8 @@ def join_urls(base: str | None, page_url: str, sources: Iterable[str]) -> list[s
             continue
         if "#" in href:  # a serialised URL has no other # than the fragment's
             href = href.partition("#")[0]
+        if "@" in href:
+            href = without_user(href)
         if not href.startswith(_HTTP) or len(href) > MAX_URL_CHARS or not src or src.isspace():
             add(None)
         else:
@@ -87,7 +94,7 @@ def _document_base(base: str | None, page_url: str) -> can_ada.URL | None:
 
 
 def _http_href(url: can_ada.URL) -> str | None:
-    href = str(url).partition("#")[0]
+    href = without_user(str(url).partition("#")[0])
     return href if href.startswith(_HTTP) and len(href) <= MAX_URL_CHARS else None
 
 

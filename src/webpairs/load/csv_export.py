@@ -5,7 +5,8 @@
 
 RFC 4180 in UTF-8 without a byte order mark, lines end with a line feed; all texts are quoted and
 nothing else is, so that an empty text differs from a null. A text is written as it is, with the
-line ends and zero bytes that it has. nsfw is the label's name, bytes are hex, lists JSON, and
+line ends and zero bytes that it has, but that one which a spreadsheet would take for a formula gets
+an apostrophe before it. nsfw is the label's name, bytes are hex, lists JSON, and
 times look like 2024-01-02 03:04:05.678Z.
 """
 
@@ -21,9 +22,10 @@ import pyarrow.csv
 from webpairs.errors import ConfigError
 from webpairs.files import write_whole
 from webpairs.load.dataset import Dataset
-from webpairs.load.export_columns import as_text, set_column, with_label_names
+from webpairs.load.export_columns import as_text, is_text, pc, set_column, with_label_names
 from webpairs.load.export_options import ExportOptions
 from webpairs.load.exporter import Batch, OutputShard, Target, TargetReport
+from webpairs.load.features import one_array
 
 COLUMNS: Final = (
     "url",
@@ -90,6 +92,15 @@ def write_csv(
             writer.write_table(_plain(table.select(columns)))
 
 
+def without_formulas(texts: pa.Array) -> pa.Array:
+    """Return texts with an apostrophe before each that a spreadsheet would take for a formula.
+
+    And before each that begins with apostrophes and then so, so that taking one apostrophe off
+    gives every text back. Source of the characters: OWASP, "CSV Injection".
+    """
+    return pc.replace_substring_regex(texts, r"\A('*[=+\-@\t\r\n])", r"'\1")
+
+
 def _counted(shard: OutputShard, batches: Iterator[Batch]) -> Iterator[pa.Table]:
     for batch in batches:
         yield batch.table
@@ -100,6 +111,10 @@ def _plain(table: pa.Table) -> pa.Table:
     """Return columns as they are written: text, numbers and truth values."""
     table = with_label_names(table)
     for field in table.schema:
+        if is_text(field.type):
+            text = without_formulas(one_array(table.column(field.name)))
+            table = set_column(table, field.name, text)
+            continue
         plain = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         if not plain and not pa.types.is_boolean(field.type):
             table = set_column(table, field.name, as_text(table.column(field.name)))

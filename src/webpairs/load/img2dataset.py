@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from webpairs.files import read_regular
+from webpairs.lenient_json import read_json_value
 from webpairs.load.features import one_array, strings
 from webpairs.load.mapped import MappedFile
 from webpairs.load.parquet import ParquetRows
@@ -356,13 +357,29 @@ def _json_row(tar: MappedFile, members: Members, key: str) -> dict[str, Any]:
     there = members.by_key[key]
     if (member := there.get("json")) is not None:
         try:
-            fields = orjson.loads(tar.data[slice(*member)])
+            fields = read_json_value(tar.data[slice(*member)])
         except ValueError:
             fields = None
         if isinstance(fields, dict):
-            row = fields
+            row = _with_one_caption(fields)
     if (member := there.get("txt")) is not None and not row.get("caption"):
         row["caption"] = tar.data[slice(*member)].decode(errors="replace")
+    return row
+
+
+def _with_one_caption(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a sample's JSON with one text as its caption: the first, where it is a list of them.
+
+    All of them stay in `captions`.
+    """
+    for name in ("caption", "captions"):
+        held = row.get(name)
+        if not isinstance(held, list):
+            continue
+        texts = [one for one in held if isinstance(one, str) and one]  # pyright: ignore[reportUnknownVariableType]
+        caption = row.get("caption")
+        first = caption if isinstance(caption, str) else next(iter(texts), None)  # pyright: ignore[reportUnknownArgumentType]
+        return {**row, "caption": first, "captions": held}
     return row
 
 
