@@ -27,7 +27,7 @@ def folder(loose_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("docs")
     (here / "run").symlink_to(loose_run)
     lines = re.findall(r"^    webpairs (export .*)$", PAGE.read_text(), re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 7
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         for line in lines:

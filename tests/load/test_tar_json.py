@@ -202,3 +202,14 @@ def test_json_of_others_is_read(
     assert [sample["caption"] for sample in ds] == [caption]
     if captions is not None:
         assert ds.table(["captions"]).column("captions").to_pylist() == [captions]
+
+
+def test_a_list_of_captions_in_parquet_gives_its_first(tmp_path: Path) -> None:
+    lists = [["a", "b"], [], None, [None, "", "c"]]
+    keys = [f"00000{number:04d}" for number in range(len(lists))]
+    images = [picture(number) for number in range(len(lists))]
+    table = pa.table({"key": keys, "captions": lists, "jpg": images})
+    pq.write_table(table, tmp_path / "00000.parquet")
+    ds = webpairs.open(tmp_path)
+    assert [sample["caption"] for sample in ds] == ["a", "", "", "c"]
+    assert ds.table(["captions"]).column("captions").to_pylist() == lists

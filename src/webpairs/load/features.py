@@ -94,7 +94,7 @@ CONFIGS: Final = {
 _RAW: Final = {
     # What sources call it, the first that is there counts: img2dataset and clip-retrieval write
     # caption, url and original sizes, webpairs and LAION-400M capitals.
-    "caption": ("caption", "TEXT", "text", "txt"),
+    "caption": ("caption", "TEXT", "text", "txt", "captions"),
     "license": ("LICENSE", "license"),
     "nsfw": ("NSFW", "nsfw"),
     "original_height": ("original_height", "HEIGHT"),
@@ -120,7 +120,7 @@ def feature_array(
     if feature == "nsfw":
         return _labels(raw, num_rows, names=label_names)
     if FEATURES[feature].kind == "text":
-        texts = strings(raw, num_rows).fill_null("")
+        texts = strings(_first_texts(raw), num_rows).fill_null("")
         if feature == "license":  # LAION's mark for none
             texts = pc.if_else(pc.equal(texts, "?"), "", texts)
         return texts
@@ -174,7 +174,7 @@ def corrupt_rows(raw: pa.Table) -> npt.NDArray[np.bool_]:
     return corrupt
 
 
-def strings(raw: pa.ChunkedArray | None, num_rows: int) -> pa.StringArray:
+def strings(raw: pa.ChunkedArray | pa.Array | None, num_rows: int) -> pa.StringArray:
     """Return a column as text, null where it is; bytes that are not UTF-8 are replaced."""
     if raw is None:
         return pa.nulls(num_rows, pa.string())
@@ -194,6 +194,17 @@ def strings(raw: pa.ChunkedArray | None, num_rows: int) -> pa.StringArray:
     if pa.types.is_nested(array.type):
         return pa.array([None if one is None else str(one) for one in array.to_pylist()])
     return array.cast(pa.string())
+
+
+def _first_texts(raw: pa.ChunkedArray | None) -> pa.ChunkedArray | pa.Array | None:
+    """Return the first text of each list where a column holds lists of texts, else the column."""
+    if raw is None or not (pa.types.is_list(raw.type) or pa.types.is_large_list(raw.type)):
+        return raw
+    lists: list[list[Any] | None] = raw.to_pylist()
+    firsts = (
+        next((one for one in held or () if isinstance(one, str) and one), "") for held in lists
+    )
+    return pa.array(firsts, pa.string())
 
 
 def numbers(raw: pa.ChunkedArray | None, num_rows: int) -> npt.NDArray[np.float64]:
