@@ -159,7 +159,7 @@ def test_the_card_tells_of_what_was_exported(loose_run: Path, tmp_path: Path) ->
     left = [row for row in truth if row["similarity"] > 0.1]
     assert 0 < len(left) < len(truth)
     assert "# pairs\\_2024" in card
-    assert f"512 numbers each): {len(left)} samples in 1 shards." in card
+    assert f"512 numbers each): {len(left)} samples in 1 shard." in card
     assert f"Exported from {len(truth)} samples: the samples with `similarity > 0.1" in card
     assert "`, shuffled with seed 1." in card
     licences = Counter(row["license"] or "none stated" for row in left)
