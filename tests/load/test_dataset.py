@@ -117,7 +117,7 @@ def test_rows_and_keys(loose_run: Path, expected: list[dict[str, Any]]) -> None:
         check(ds[expected[number]["key"]], expected[number], names, raw=False)
         check(ds.sample(number, decode=None), expected[number], names, raw=True)
     for wrong in (len(expected), -len(expected) - 1):
-        with pytest.raises(IndexError, match=f"there are {len(expected)} samples"):
+        with pytest.raises(IndexError, match=f"the dataset has {len(expected)} samples"):
             ds[wrong]
     with pytest.raises(KeyError):
         ds["000009999"]

@@ -54,4 +54,4 @@ def test_every_file_that_the_page_names_is_written(folder: Path) -> None:
     blocks = re.findall(r"\n\n```\n(.*?)\n```", PAGE.read_text(), re.DOTALL)
     named = [line.split()[0] for block in blocks for line in block.splitlines() if line[0] != " "]
     assert len(named) >= 11
-    assert [name for name in named if not (folder / name).exists()] == []
+    assert [n for n in named if not any(folder.glob(n.replace("KEY", "*")))] == []
