@@ -13,6 +13,7 @@ from run_folders import SmallCrawl
 
 from webpairs import BuildOptions, ExtractOptions, build_dataset, extract_candidates
 from webpairs.errors import Drop
+from webpairs.quantities import counted
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +221,8 @@ def test_where_rows_and_stats_do_not_agree_it_says_so(run: Path, tmp_path: Path)
     assert f"drops/{victim.name} cannot be read" in lines
     total = told["run"]["funnel"]["drops"]
     for reason, num in reasons.items():
-        line = f"dropped for {reason}: {total[reason]:,} in stats, {total[reason] - num:,} rows"
+        rows = counted(total[reason] - num, "row")
+        line = f"dropped for {reason}: {total[reason]:,} in stats, {rows}"
         assert line in lines
     assert "Not all is well" in (tmp_path / "report.html").read_text()
 
