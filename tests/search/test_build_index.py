@@ -458,7 +458,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"recall": 0.4}, r"--recall 0\.4 is out of range"),
     ({"recall": 1.01}, r"--recall 1\.01"),
     ({"recall": float("nan")}, "--recall nan"),
-    ({"max_memory_bytes": 1_000_000}, "--max-memory 1MB is too little"),
+    ({"max_memory_bytes": 1_000_000}, "--max-memory 1,000,000 bytes is too little"),
 ]
 
 
@@ -482,8 +482,7 @@ def test_a_run_folder_that_is_retried_or_changed(loose_run: Path, tmp_path: Path
     assert list(opened(run, run / "index")) == ["image", "text"]
     last.write_bytes(stats)  # as a retry commits a further shard
     num_new = orjson.loads(stats)["samples"]
-    with pytest.raises(ConfigError, match=f"has {num_new} samples that"):
-        opened(run, run / "index")
+    assert list(opened(run, run / "index")) == ["image", "text"], "what is indexed is searched"
     second = build_index(IndexOptions(source=str(run)))
     assert second.notes == ()
     assert second.manifest["source"]["rows"] == first.manifest["source"]["rows"] + num_new
