@@ -211,3 +211,11 @@ def test_extract_ends_with_a_code_of_its_own(
         assert word in advice[0]
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == code, "a run that was finished before ends as it did"
+
+
+def test_a_limit_is_not_a_cause(tmp_path: Path) -> None:
+    """What --limit left alone says nothing about what it took."""
+    drops = {Drop.LIMIT: 311, Drop.ADDRESS_FORBIDDEN: 5}
+    (sentence,) = advise(Outcome(tmp_path, 316, 0, drops))
+    assert "address_forbidden" in sentence
+    assert "--limit" not in sentence

@@ -93,7 +93,8 @@ BAD_OPTIONS: list[tuple[tuple[str, ...], list[str]]] = [
     (("--min-side", "-1"), ["--min-side -1", "pixels"]),
     (("--max-aspect", "0.5"), ["--max-aspect 0.5", "1"]),
     (("--max-aspect", "nan"), ["--max-aspect nan"]),
-    (("--image-size", "256px"), ["--image-size", "integer"]),
+    (("--image-size", "256px"), ["--image-size", "not a whole number"]),
+    (("--threshold", "abc"), ["--threshold", "not a number"]),
     (("--shard-size", "0"), ["--shard-size 0"]),
     (("--limit", "0"), ["--limit 0"]),
     (("--seed", "-1"), ["--seed -1"]),
@@ -416,6 +417,7 @@ OPTIONS = {
         "--metrics-port": "127.0.0.1",
         "--limit": "default: all",
         "--seed": "default: 0",
+        "--check-hashes": "on",
     },
     "extract": {
         "--out": "Folder",
@@ -440,6 +442,7 @@ OPTIONS = {
         "--contact": "User-Agent",
         "--workers": "one a core",
         "--max-memory": "default: 4GB",
+        "--check-hashes": "hashes",
         "--metrics-port": "127.0.0.1",
     },
     "export": {

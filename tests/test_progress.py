@@ -44,8 +44,8 @@ def test_a_plain_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
             progress.add({"done": 2})
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4, "after 10, 20 and 30 seconds, and at the end"
-    assert lines[0] == "extract: 20/100 MB, 40 s left, 2.0/s"
-    assert lines[-1] == "extract: 60/100 MB, 20 s left, 2.0/s"
+    assert lines[0] == "extract: 20/100 MB, 40 s left, 2 MB/s"
+    assert lines[-1] == "extract: 60/100 MB, 20 s left, 2 MB/s"
 
 
 def test_what_was_done_before_is_no_speed_of_now(monkeypatch: pytest.MonkeyPatch) -> None:

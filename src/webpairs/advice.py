@@ -151,6 +151,7 @@ class Outcome:
     input_bytes: int = 0
     num_incomplete: int = 0
     """Inputs of which extract warned."""
+    is_retry: bool = False
 
     @property
     def is_unread(self) -> bool:
@@ -190,6 +191,7 @@ def retry_outcome(out: Path, manifest: Mapping[str, Any], gain: RetryGain) -> Ou
         num_kept=gain.gained.total(),
         drops=gain.dropped,
         model=model.get("spec"),
+        is_retry=True,
     )
 
 
@@ -210,6 +212,8 @@ def _sentences(outcome: Outcome) -> tuple[str, ...]:
     if not outcome.num_candidates:
         return (_of_no_candidates(outcome),)
     drops = Counter({drop: num for drop, num in outcome.drops.items() if num > 0})
+    if not outcome.num_kept and len(drops) > 1:
+        del drops[Drop.LIMIT]  # a user's wish is not a cause: the others were taken, and went
     if not outcome.num_kept:
         return (_of_nothing_kept(outcome, drops),)
     telling = _telling(outcome, drops)
@@ -242,11 +246,12 @@ def _of_nothing_kept(outcome: Outcome, drops: Counter[Drop]) -> str:
     else:
         named = str(drop)
     total = outcome.num_candidates
+    nothing = "nothing was gained" if outcome.is_retry else "nothing was kept"
     if num == total:
         what = "the only candidate" if total == 1 else f"all {total:,} candidates"
-        return f"nothing was kept: {what} ended as {named}: {_remedy(outcome, drop)}"
+        return f"{nothing}: {what} ended as {named}: {_remedy(outcome, drop)}"
     return (
-        f"nothing was kept: of {total:,} candidates most, {num:,}, ended as {named}: "
+        f"{nothing}: of {total:,} candidates most, {num:,}, ended as {named}: "
         f"{_remedy(outcome, drop)}"
     )
 

@@ -102,7 +102,10 @@ def funnel_table(funnel: Funnel, *, to_candidates: bool = False) -> Table:
         share = f"{num / funnel.found:.1%}" if funnel.found else "-"
         table.add_row(stage, what, f"{num:,}", share, style=style)
 
-    row("extract", f"found on {counted(funnel.pages, 'page')}", funnel.found, "bold")
+    where = (
+        f"on {counted(funnel.pages, 'page')}" if funnel.pages or not funnel.found else "in tables"
+    )
+    row("extract", f"found {where}", funnel.found, "bold")
     for drop in Drop:
         if funnel.drops[drop]:
             row(drop.stage, f"- {drop}", -funnel.drops[drop])

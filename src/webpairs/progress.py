@@ -16,6 +16,7 @@ from rich.table import Column
 from rich.text import Text
 
 from webpairs.figures import FetchFigures, StageFigures, duration_text, rate_text
+from webpairs.quantities import size_of
 
 PLAIN_INTERVAL_S: Final = 10.0
 BAR_INTERVAL_S: Final = 0.1
@@ -132,9 +133,11 @@ def amount_text(figures: StageFigures) -> str:
 
 
 def tail_text(figures: StageFigures) -> str:
-    """Return `123/s · samples 10 · similarity 80 · too_small 3`, in the stage's unit."""
+    """Return `123/s · samples 10 · similarity 80 · too_small 3`; of bytes `1.2 MB/s`."""
     rate = figures.rate
     parts = [f"{rate:,.1f}/s" if rate < 10 else f"{rate:,.0f}/s"]
+    if figures.unit == "MB":
+        parts = [f"{size_of(1e6 * rate)}/s"]
     others = Counter(figures.counts)
     if "samples" in others:
         parts.append(f"samples {others.pop('samples'):,}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -31,6 +32,14 @@ app = typer.Typer(
 def verb(name: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a function a verb; its help ends with the examples."""
     return app.command(name, cls=Verb, epilog=epilog(examples))
+
+
+_PLAIN: Final = (
+    (re.compile(r"Input should be a valid integer\b[^:]*"), "it is not a whole number"),
+    (re.compile(r"Input should be a valid number\b[^:]*"), "it is not a number"),
+    (re.compile(r"Input should be a valid boolean\b[^:]*"), "it is neither true nor false"),
+)
+"""Words of the library that reads numbers, and what they mean to a user."""
 
 
 class _Stopped(BaseException):
@@ -103,6 +112,8 @@ def _line_of(error: BaseException) -> str | None:
     if format_message is None:
         return None
     message = " ".join(format_message().split())
+    for theirs, ours in _PLAIN:
+        message = theirs.sub(ours, message)
     # Without a message it is the missing verb, for which typer has printed the help.
     path = getattr(getattr(error, "ctx", None), "command_path", "webpairs")
     return f"{message.rstrip('.')}: see {path} --help" if message else ""

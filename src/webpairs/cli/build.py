@@ -177,7 +177,7 @@ def build_verb(
         typer.Option(
             "--blur-boxes",
             metavar="NAME",
-            help="Tables: blur the boxes in this column, such as faces: lists of [x0, y0, x1, y1], "
+            help="Tables: blur the boxes in this column, such as faces: lists of (x0, y0, x1, y1), "
             "in widths and heights of the image. (default: none)",
             rich_help_panel=IMAGES,
             show_default=False,

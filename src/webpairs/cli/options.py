@@ -9,7 +9,7 @@ import typer
 CANDIDATES: Final = "Which candidates"
 IMAGES: Final = "Which images, and how they are stored"
 JUDGE: Final = "Who judges"
-WEB: Final = "May change what the web answers, and so the dataset (a run folder remembers these)"
+WEB: Final = "The web (may change its answers, so the dataset; remembered)"
 MACHINE: Final = "The machine (never changes the dataset)"
 SHARDS: Final = "Order and shards"
 
