@@ -171,8 +171,9 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
         for one in writers:
             one.close()
         sender.cancel()
-        await asyncio.gather(sender, return_exceptions=True)
+        # Before anything is waited for: the service may stop, and cancel this, in between.
         writer.close()
+        await asyncio.gather(sender, return_exceptions=True)
 
 
 class _Done:
