@@ -59,7 +59,9 @@ def run_folder(out: Path, truth: tuple[Candidate, ...], change: Change) -> Path:
     for folder in ("stats", "metadata", "drops"):
         (out / folder).mkdir(parents=True)
     for name, drops in stages.items():
-        (out / "stats" / f"{name}.json").write_text(json.dumps(counts | {"drops": drops}))
+        shards = {"shards": 1} if name == "dedupe" else {}
+        content = counts | shards | {"drops": drops}
+        (out / "stats" / f"{name}.json").write_text(json.dumps(content))
         fates = {SAMPLE} if name == "00000" else set()
         rows = [c for c in ended if c.uid and c.fate in fates | set(drops) - {"duplicate"}]
         kept = [sample_row(c) for c in rows if c.fate == SAMPLE]

@@ -143,7 +143,7 @@ FAULTS: list[tuple[str, Plant, set[tuple[str, str]]]] = [
     (
         "no funnel",
         lambda r: change_json(r / "manifest.json", funnel=5),
-        {("manifest_broken", "manifest.json")},
+        {("funnel_wrong", "stats")},
     ),
     (
         "no opt-outs",
@@ -261,7 +261,7 @@ FAULTS: list[tuple[str, Plant, set[tuple[str, str]]]] = [
     (
         "a manifest without its model",
         lambda r: change_json(r / "manifest.json", model={}),
-        {("manifest_broken", "manifest.json")},
+        {("manifest_broken", "manifest.json"), ("funnel_wrong", "stats")},
     ),
     (
         "cut stats",

@@ -109,6 +109,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [candidate(f"s{place}", text) for place, text in enumerate(HOSTILE)]
     manifest = {
         "model": {
+            "dim": 512,
             "spec": HOSTILE[0],
             "weights_sha256": HOSTILE[1],
             "runtime": HOSTILE[2],
