@@ -22,7 +22,6 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from webpairs.cut import UNIQUE_SCHEMA, Feed, ShardPlan, open_parquet
 from webpairs.errors import ConfigError, Drop, RunError
@@ -31,7 +30,7 @@ from webpairs.funnel import Funnel
 from webpairs.lost_stats import check_stats
 from webpairs.manifest import finish, read_manifest
 from webpairs.options import BuildOptions, resolve_workers
-from webpairs.parquet_file import reading
+from webpairs.parquet_file import open_bounded, reading
 from webpairs.quantities import counted
 from webpairs.recipes import Recipe
 from webpairs.retry_record import RetryRecord, read_retries, unfinished_retry, write_retry
@@ -335,7 +334,7 @@ def _dropped(
 def _read(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     # A shard without samples has no metadata, one without drops no drops.
     if path.exists():
-        with reading(path), pq.ParquetFile(path) as file:
+        with reading(path), open_bounded(path, columns) as file:
             yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
 

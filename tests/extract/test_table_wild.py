@@ -22,6 +22,7 @@ from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.table import given_columns
 from webpairs.extract.table_columns import TableColumns
 from webpairs.extract.table_partition import partition_values
+from webpairs.extract.table_sizes import row_bytes
 from webpairs.extract.unit import extract_unit, plan_units
 from webpairs.inputs import find_inputs
 from webpairs.lenient_json import read_json_value
@@ -371,3 +372,97 @@ def test_broken_rows_are_counted_among_carriage_returns(tmp_path: Path) -> None:
     rows[4] += ",one more"
     _, stats = extract(tmp_path / "a.csv", "\r".join(["url,caption", *rows]).encode())
     assert (stats.written, stats.drops) == (8, {Drop.ROW_BROKEN: 1})
+
+
+# ---- parquet files that become large
+
+
+def bombs() -> dict[str, pa.Array]:
+    """Return columns of 3 rows that are kilobytes in a file: large in the row in the middle."""
+    offsets = pa.array([0, 0, 5_000_000, 5_000_000], pa.int32())
+    text = pa.array(["a", "x" * 70_000_000, "b"])
+    return {
+        "text": text,
+        "struct": pa.StructArray.from_arrays([text], ["inner"]),
+        "nulls": pa.ListArray.from_arrays(offsets, pa.nulls(5_000_000)),
+        "numbers": pa.ListArray.from_arrays(offsets, pa.repeat(pa.scalar(1, pa.int8()), 5_000_000)),
+    }
+
+
+@pytest.mark.parametrize("name", bombs())
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_a_column_that_becomes_too_large_is_left_out_and_told(
+    tmp_path: Path, name: str, dictionary: bool
+) -> None:
+    table = pa.table(
+        {"url": [U.format(n) for n in range(3)], "text": ["c"] * 3, "extra": bombs()[name]}
+    )
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="zstd", use_dictionary=dictionary)
+    assert path.stat().st_size < 100_000
+    rows, stats = extract(path)
+    assert texts(rows) == [(0, "c"), (1, "c"), (2, "c")]
+    assert [row["given"] for row in rows] == [None] * 3
+    assert "column 'extra'" in stats.warnings[0]
+    assert "is left out" in stats.warnings[0]
+
+
+def test_a_row_group_whose_texts_become_too_large_is_broken(tmp_path: Path) -> None:
+    table = pa.table({"url": [U.format(n) for n in range(6)], "text": ["c"] * 3 + ["", "", ""]})
+    table = table.set_column(1, "text", pa.chunked_array([["c"] * 3, bombs()["text"]]))
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="zstd", row_group_size=3)
+    rows, stats = extract(path)
+    assert texts(rows) == [(0, "c"), (1, "c"), (2, "c")]
+    assert stats.drops == {Drop.ROW_BROKEN: 3}
+    assert "row group 1: column 'text' has a page of 70 MB" in stats.warnings[0]
+
+
+def test_a_row_larger_than_a_line_may_be_is_broken(tmp_path: Path) -> None:
+    given_json = [["x" * 1_000_000] * num for num in (1, 9, 2)]
+    table = pa.table({"url": [U.format(n) for n in range(3)], "text": ["c"] * 3, "g": given_json})
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, compression="zstd")
+    rows, stats = extract(path)
+    assert texts(rows) == [(0, "c"), (2, "c")]
+    assert stats.drops == {Drop.ROW_BROKEN: 1}
+
+
+def test_other_columns_are_not_repeated_for_ever(tmp_path: Path) -> None:
+    row = {"url": U.format(1), "text": [f"text {n}" for n in range(100)], "g": "x" * 1_000_000}
+    whole = {"url": U.format(2), "text": ["text"], "g": "x" * 1_000_000}
+    rows, stats = extract(tmp_path / "a.jsonl", orjson.dumps(row) + b"\n" + orjson.dumps(whole))
+    assert texts(rows) == [(1, "text")]
+    assert stats.drops == {Drop.ROW_BROKEN: 1}
+
+
+def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
+    table = pa.table({"url": [U.format(1)], "text": ["c"]})
+    path = tmp_path / "a.parquet"
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for _ in range(300):
+            writer.write_table(table.slice(0, 0))
+        writer.write_table(table)
+    assert pq.read_metadata(path).num_row_groups == 301
+    rows, _ = extract(path)
+    assert texts(rows) == [(0, "c")]
+
+
+NESTED: list[Any] = [
+    [[1, None, 2], None, []],
+    [{"a": "xy", "b": [1]}, None, {"a": None, "b": None}],
+    [[("k", "value")], None, []],
+    ["abc", None, ""],
+]
+
+
+@pytest.mark.parametrize("values", NESTED, ids=["list", "struct", "map", "text"])
+def test_sizes_of_rows(values: Any) -> None:
+    kind = pa.map_(pa.string(), pa.string()) if values is NESTED[2] else None
+    array = pa.array(values, kind)
+    for one in (array, pa.concat_arrays([array, array]).slice(3)):
+        sizes = row_bytes(one)
+        assert len(sizes) == 3
+        assert sizes.tolist()[0] > sizes.tolist()[1] == 8 or values is NESTED[1]
+    assert row_bytes(pa.array(["abc", "abc", None]).dictionary_encode()).tolist() == [11, 11, 8]
+    assert row_bytes(pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2))).tolist() == [24, 24]

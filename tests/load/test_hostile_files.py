@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import socket
 import struct
 import tarfile
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from foreign_folders import picture
+from foreign_folders import laion_row, picture, write_laion_metadata
 
 import webpairs
+from webpairs.errors import DataError
 from webpairs.files import open_regular, read_regular
+from webpairs.load.export import export_dataset
+from webpairs.load.export_options import ExportOptions
 from webpairs.load.info import read_info
 from webpairs.load.mapped import MappedArray, MappedFile
 from webpairs.load.tar import list_members, walk
@@ -214,3 +218,24 @@ def test_an_index_whose_numbers_wrap_is_not_followed(tmp_path: Path) -> None:
     assert problems.counts() == {"index_wrong": 1}
     assert images.images(np.arange(4)) == [picture(number) for number in range(4)]
     assert images.image(2) == picture(2)
+
+
+def test_a_parquet_file_that_becomes_too_large_is_named(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    rows = [laion_row(number) for number in range(3)]
+    rows[1]["TEXT"] = "x" * 70_000_000
+    write_laion_metadata(source / "a.parquet", rows)
+    assert (source / "a.parquet").stat().st_size < 4_000_000
+    words = r"a\.parquet is damaged \(row group 0: column 'TEXT' has a page of 70 MB"
+    dataset = webpairs.open(source)
+    with pytest.raises(DataError, match=words):
+        dataset[0]
+    assert list(dataset.pieces(["caption"])) == []
+    assert dataset.problems.counts() == {"shard_unreadable": 1}
+    (finding,) = verify_dataset(source, workers=1).findings.listed
+    assert (finding.fault, finding.file) == ("file_broken", "a.parquet")
+    assert re.search(words, finding.detail)
+    options = ExportOptions(source=str(source), out=str(tmp_path / "out"), to="csv", workers=1)
+    assert export_dataset(options).problems == {"shard_unreadable": 1}
+    assert sum(len(piece.rows) for piece in dataset.pieces(["similarity"])) == 3

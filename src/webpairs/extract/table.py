@@ -43,6 +43,8 @@ from webpairs.extract.unread import holds_rows
 from webpairs.inputs import Input, open_input, table_suffix
 
 _BATCH_ROWS: Final = 8_192
+_MAX_REPEATED_CHARS: Final = 64 << 20
+"""A row's other columns are repeated for each of its texts: 8 MB of them eight times."""
 _BATCH_CHARS: Final = 8 << 20
 _PARQUET: Final = b"PAR1"
 
@@ -179,6 +181,8 @@ def _batches(
             if boxes is not None:
                 read_boxes(row.get(boxes))
             given = given_json(row)
+            if len(texts) * len(given or "") > _MAX_REPEATED_CHARS:
+                raise ValueError(f"{len(texts)} texts, each with {len(given or '')} characters")
         except (TypeError, ValueError, OverflowError):
             number += 1
             num_broken += 1

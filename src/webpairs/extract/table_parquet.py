@@ -1,10 +1,16 @@
-"""Read tables that are parquet, a batch of rows at a time."""
+"""Read tables that are parquet, a batch of rows at a time.
+
+What pages become is known before they are decoded (`parquet_bounds.py`). A column that would become
+too large, or holds pictures, is left out; where it is the URL's or the text's, the rows of that row
+group are broken. A single row that is larger than a line of a text file may be is broken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,7 +18,9 @@ from webpairs.errors import ConfigError
 from webpairs.extract.page import ExtractStats
 from webpairs.extract.table_columns import Row, TableColumns, find_layout, unique_names
 from webpairs.extract.table_given import type_of_arrow
-from webpairs.extract.table_lines import SAMPLE_ROWS, RowsOf
+from webpairs.extract.table_lines import BROKEN, MAX_LINE_BYTES, SAMPLE_ROWS, RowsOf
+from webpairs.extract.table_sizes import row_bytes
+from webpairs.parquet_bounds import read_chunk
 
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 32 << 20
@@ -38,59 +46,131 @@ def read_parquet(
         # Without read-ahead reading happens in this thread, where it is told of.
         parquet = pq.ParquetFile(file, pre_buffer=False)
         schema = parquet.schema_arrow
-        too_big = _too_big_columns(parquet)
+        pictures = _too_big_columns(parquet)
+        bounds = [_Bounds(parquet, file, group) for group in range(parquet.num_row_groups)]
     except _FAULTS as error:
         _raise_if_real(error)
         raise ConfigError(
             f"{path}: cannot be read as parquet ({_one_line(error)}): fetch it again"
         ) from error
-    for column in sorted(too_big):
+    for column in sorted(pictures):
         stats.warnings.append(
             f"{name}: column {column[:40]!r} holds pictures or other large bytes and is left out"
         )
-    wanted = [field.name for field in schema if field.name not in too_big]
+    heading = [field for field in schema if field.name not in pictures]
+    headings = [field.name for field in heading]
+    # The columns of URL and text are known by their names alone.
+    named = find_layout(path, headings, [], columns, [type_of_arrow(one.type) for one in heading])
+    keys = zip(unique_names(headings), headings, strict=True)
+    needed = {heading for key, heading in keys if key in (named.url, named.text)}
+    too_large = {
+        field: fault
+        for one in bounds
+        for field, fault in one.faults.items()
+        if field not in needed | pictures
+    }
+    for column, fault in sorted(too_large.items()):
+        stats.warnings.append(f"{name}: column {column[:40]!r} {fault} and is left out")
+    wanted = [field.name for field in heading if field.name not in too_large]
     names = unique_names(wanted)
-    types = [type_of_arrow(field.type) for field in schema if field.name not in too_big]
-    options: dict[str, Any] = {"use_threads": False, "columns": wanted if too_big else None}
+    types = [type_of_arrow(field.type) for field in heading if field.name not in too_large]
+    options: dict[str, Any] = {
+        "use_threads": False,
+        "columns": wanted if pictures or too_large else None,
+    }
 
-    def batches(group: int, num_rows: int) -> Iterator[list[Row]]:
+    def batches(group: int, num_rows: int) -> Iterator[list[Row | int]]:
         for batch in parquet.iter_batches(num_rows, row_groups=[group], **options):
-            values = [_values(column) for column in batch.columns]
-            # Zipped without columns there would be no rows.
-            yield [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+            yield _rows_of(batch, names)
 
     sample: list[Row] = []
-    if parquet.num_row_groups:
+    first = next((one for one in bounds if one.num_rows and not one.broken(needed)), None)
+    if first is not None:
         try:
-            sample = next(batches(0, min(SAMPLE_ROWS, _batch_rows(parquet))), [])
+            for some in batches(first.group, min(SAMPLE_ROWS, first.batch_rows)):
+                sample = [row for row in some if not isinstance(row, int)]
+                break
         except _FAULTS as error:
             _raise_if_real(error)
     layout = find_layout(path, wanted, sample, columns, types)
 
     def rows() -> Iterator[Row | int]:
-        for group in range(parquet.num_row_groups):
-            left = parquet.metadata.row_group(group).num_rows
-            try:
-                for batch in batches(group, _batch_rows(parquet)):
-                    yield from batch
-                    left -= len(batch)
-            except _FAULTS as error:
-                _raise_if_real(error)
-                stats.warnings.append(
-                    f"{name}: row group {group} is damaged ({_one_line(error)}), fetch it again"
-                )
+        for one in bounds:
+            left = one.num_rows
+            fault = one.broken(needed)
+            if fault is not None:
+                stats.warnings.append(f"{name}: row group {one.group}: {fault}: it is passed over")
+            elif left:
+                try:
+                    for batch in batches(one.group, one.batch_rows):
+                        yield from batch
+                        left -= len(batch)
+                except _FAULTS as error:
+                    _raise_if_real(error)
+                    stats.warnings.append(
+                        f"{name}: row group {one.group} is damaged ({_one_line(error)}), "
+                        "fetch it again"
+                    )
             if left > 0:
                 yield left
 
     return layout, rows()
 
 
-def _batch_rows(parquet: pq.ParquetFile) -> int:
-    """Return how many rows fit in `_BATCH_BYTES`, on average."""
-    metadata = parquet.metadata
-    groups = range(metadata.num_row_groups)
-    num_bytes = sum(metadata.row_group(group).total_byte_size for group in groups)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES * metadata.num_rows // max(1, num_bytes)))
+class _Bounds:
+    """What a row group becomes when it is decoded."""
+
+    def __init__(self, parquet: pq.ParquetFile, file: BinaryIO, group: int) -> None:
+        """Read the headers of its pages; a column whose pages have none is not looked at."""
+        metadata = parquet.metadata.row_group(group)
+        self.group = group
+        self.num_rows: int = metadata.num_rows
+        self.faults: dict[str, str] = {}
+        """Of the fields that are not to be decoded: why, as the end of a sentence."""
+        row = metadata.total_byte_size / max(1, self.num_rows)
+        for place in range(metadata.num_columns if self.num_rows else 0):
+            column = metadata.column(place)
+            field = column.path_in_schema.partition(".")[0]
+            nested = parquet.schema.column(place).max_repetition_level > 0
+            try:
+                chunk = read_chunk(file, column)
+            except ValueError as error:
+                self.faults.setdefault(field, f"is damaged ({error})")
+                continue
+            fault = chunk.fault(nested=nested)
+            if fault is not None:
+                self.faults.setdefault(field, fault)
+            row += max(chunk.bytes_a_row if not nested else 0.0, chunk.longest)
+        self.batch_rows = max(1, min(_BATCH_ROWS, int(_BATCH_BYTES / max(1.0, row))))
+        """How many rows are decoded at once."""
+
+    def broken(self, needed: set[str]) -> str | None:
+        """Return why the rows cannot be read, or None."""
+        return next(
+            (f"column {one[:40]!r} {self.faults[one]}" for one in needed if one in self.faults),
+            None,
+        )
+
+
+def _rows_of(batch: pa.RecordBatch, names: Sequence[str]) -> list[Row | int]:
+    """Return the rows of a batch; those that are larger than a line may be are `BROKEN`."""
+    if not batch.num_columns:
+        return [{} for _ in range(batch.num_rows)]
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += row_bytes(column)
+    fits = sizes <= MAX_LINE_BYTES
+    whole = bool(fits.all())
+    if not whole:
+        batch = batch.filter(pa.array(fits))
+    values = [_values(column) for column in batch.columns]
+    rows: list[Row | int] = [
+        dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)
+    ]
+    if whole:
+        return rows
+    found = iter(rows)
+    return [next(found) if one else BROKEN for one in fits.tolist()]
 
 
 def _too_big_columns(parquet: pq.ParquetFile) -> set[str]:

@@ -30,7 +30,7 @@ def set_column(table: pa.Table, name: str, array: pa.Array) -> pa.Table:
 
 def with_label_names(table: pa.Table) -> pa.Table:
     """Replace the labels in the column nsfw, if it is there, by their names."""
-    if "nsfw" not in table.column_names:
+    if "nsfw" not in table.column_names or is_text(table.schema.field("nsfw").type):
         return table
     return set_column(table, "nsfw", pa.array(LABELS).take(one_array(table.column("nsfw"))))
 

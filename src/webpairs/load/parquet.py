@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from webpairs.parquet_file import open_parquet, reading
+from webpairs.files import require_regular
+from webpairs.parquet_file import open_parquet, reading, require_bounded
 
 
 class ParquetRows:
@@ -22,6 +23,8 @@ class ParquetRows:
     def __init__(self, path: Path, group: int | None = None) -> None:
         self.path = path
         self.group = group
+        self._bounded: set[str] = set()
+        """Columns that are known to be no larger than they may be."""
         with reading(path), open_parquet(path) as file:
             self.footer = file.metadata
             self.schema = file.schema_arrow
@@ -31,7 +34,7 @@ class ParquetRows:
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return columns, in this order."""
-        with reading(self.path), self._open() as file:
+        with reading(self.path), self._open(names) as file:
             if self.group is None:
                 table = file.read(list(names), use_threads=False)
             else:
@@ -41,7 +44,7 @@ class ParquetRows:
     def batches(self, names: Sequence[str], num_rows: int) -> Iterator[pa.Table]:
         """Yield columns of at most `num_rows` rows at a time, the file's pages as they come."""
         groups = None if self.group is None else [self.group]
-        with reading(self.path), self._open() as file:
+        with reading(self.path), self._open(names) as file:
             for batch in file.iter_batches(
                 num_rows, row_groups=groups, columns=list(names), use_threads=False
             ):
@@ -54,8 +57,13 @@ class ParquetRows:
 
     def read_groups(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
         """Return columns of some row groups."""
-        with reading(self.path), self._open() as file:
+        with reading(self.path), self._open(names) as file:
             return file.read_row_groups(list(groups), list(names), use_threads=False)
 
-    def _open(self) -> pq.ParquetFile:
+    def _open(self, names: Sequence[str]) -> pq.ParquetFile:
+        new = set(names) - self._bounded
+        if new:
+            require_regular(self.path)
+            require_bounded(self.path, self.footer, sorted(new), self.group)
+            self._bounded |= new
         return open_parquet(self.path, metadata=self.footer, memory_map=True, pre_buffer=False)

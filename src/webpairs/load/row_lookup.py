@@ -21,7 +21,6 @@ from typing import Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from webpairs.errors import ConfigError, Drop
 from webpairs.extract.url import normalise_url, url_hash
@@ -30,6 +29,7 @@ from webpairs.load.features import raw_name
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.tar import BLOCK
 from webpairs.options import resolve_workers
+from webpairs.parquet_file import open_bounded
 from webpairs.shard import ShardFiles
 
 pc: Any = pyarrow.compute  # its functions are made at run time
@@ -178,7 +178,7 @@ def find_rows(path: Path, column: str, values: Sequence[Any]) -> Iterator[int]:
     Raises ConfigError that names a file which cannot be read.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with open_bounded(path, [column]) as file:
             place = file.schema_arrow.names.index(column)
             first = 0
             for number in range(file.num_row_groups):
@@ -229,7 +229,7 @@ def _tell(
 
 def _row(path: Path, row: int) -> dict[str, Any]:
     """Return one row of a parquet file, of which its row group is read."""
-    with pq.ParquetFile(path) as file:
+    with open_bounded(path) as file:
         for number in range(file.num_row_groups):
             num_rows = file.metadata.row_group(number).num_rows
             if row < num_rows:

@@ -33,7 +33,7 @@ from webpairs.load.verify_source import (
     verify_places,
 )
 from webpairs.options import resolve_workers
-from webpairs.parquet_file import UNREADABLE, open_parquet
+from webpairs.parquet_file import UNREADABLE, open_bounded
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.schema import UID
 from webpairs.shard import ShardFiles
@@ -167,7 +167,7 @@ def _uids(source: RunFolder, place: int) -> Iterator[Ids]:
     """Yield the uids of a run folder's shard; what cannot be read was told before."""
     path = ShardFiles.of(source.folder, source.names[place]).metadata
     try:
-        with open_parquet(path) as file:
+        with open_bounded(path, ["uid", "key"]) as file:
             if file.schema_arrow.field("uid").type != UID:
                 return
             for batch in file.iter_batches(PIECE_ROWS, columns=["uid", "key"]):

@@ -22,7 +22,7 @@ from webpairs.load.findings import Fault, Findings
 from webpairs.load.run_folder import COLUMNS, RunFolder
 from webpairs.load.verify_shard import ShardUnit, data_bytes
 from webpairs.manifest import NAME as MANIFEST
-from webpairs.parquet_file import UNREADABLE, open_parquet
+from webpairs.parquet_file import UNREADABLE, open_bounded
 from webpairs.shard import Keys, ShardFiles
 from webpairs.status import read_status
 
@@ -153,7 +153,7 @@ def _check_opt_outs(out: Path, findings: Findings) -> None:
             findings.add(Fault.FILE_MISSING, name, f"{declared} opt-outs by stats/dedupe.json")
         return
     try:
-        with open_parquet(path) as file:
+        with open_bounded(path) as file:
             num_rows = sum(batch.num_rows for batch in file.iter_batches())
     except UNREADABLE as error:
         findings.add(Fault.FILE_BROKEN, name, _said(error))

@@ -24,7 +24,7 @@ from webpairs.load.mapped import MappedArray
 from webpairs.load.run_folder import COLUMNS
 from webpairs.load.verify_sample import FLOAT16_NOISE, check_norms
 from webpairs.load.verify_tar import RunTar
-from webpairs.parquet_file import UNREADABLE, open_parquet
+from webpairs.parquet_file import UNREADABLE, open_bounded
 from webpairs.quantities import counted
 from webpairs.schema import METADATA
 from webpairs.shard import DROPS_SCHEMA, ShardFiles
@@ -178,7 +178,7 @@ class _Check:
         if not path.is_file():
             return keys  # told with the files, or there are no samples
         try:
-            with open_parquet(path) as file:
+            with open_bounded(path) as file:
                 if not self._check_schema(file.schema_arrow):
                     return keys
                 keys = file.read(["key"]).column("key").to_pylist()
@@ -323,7 +323,7 @@ class _Check:
                     self._add(Fault.FILE_MISSING, path, "other shards have this column")
                 continue
             try:
-                with open_parquet(path) as file:
+                with open_bounded(path) as file:
                     if "key" not in file.schema_arrow.names:
                         self._add(Fault.SCHEMA_WRONG, path, "it has no column key")
                         continue
@@ -352,7 +352,7 @@ class _Check:
             return  # told with the files, or there are no drops
         counts: Counter[str] = Counter()
         try:
-            with open_parquet(path) as file:
+            with open_bounded(path) as file:
                 missing = [name for name in _SENSITIVE if name not in file.schema_arrow.names]
                 if missing:
                     self._add(Fault.SCHEMA_WRONG, path, f"it has no column {', '.join(missing)}")

@@ -25,6 +25,7 @@ from webpairs.load.source import Rows, Shard, Source
 from webpairs.load.tar import walk
 from webpairs.load.verify_sample import check_norms, check_size
 from webpairs.load.verify_tar import JSON, TEXT, TarSample, check_index, join_apart, samples_of
+from webpairs.run_json import DamagedFile
 
 BATCH_ROWS: Final = 512
 _STORED: Final = ("width", "height")
@@ -116,9 +117,19 @@ class _Check:
 
     def run(self) -> int:
         """Check everything; return how many samples there are."""
-        source = self._unit.source
         problems = Problems()
-        shard = source.open(self._place, problems)
+        num_samples = 0
+        try:
+            shard = self._unit.source.open(self._place, problems)
+            num_samples = shard.num_rows
+            self._check_rows(shard, problems)
+        except DamagedFile as error:
+            self._findings.add(Fault.FILE_BROKEN, self._files[0], str(error))
+        self._findings.add_problems(problems, self._file_of)
+        return num_samples
+
+    def _check_rows(self, shard: Shard, problems: Problems) -> None:
+        source = self._unit.source
         tar = self._read_tar(shard, problems) if isinstance(source, Img2datasetFolder) else {}
         sized = isinstance(shard, TarShard) and set(_STORED) <= set(shard.column_names)
         names = [*TABULAR, "key", *(_STORED if sized else ())]
@@ -136,8 +147,6 @@ class _Check:
             left -= done
             self._link.report({"done": done / 1e6})
         self._link.report({"done": left / 1e6})
-        self._findings.add_problems(problems, self._file_of)
-        return shard.num_rows
 
     def _file_of(self, problem: Problem) -> str:
         if problem in _OF_TAR:

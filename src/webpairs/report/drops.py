@@ -19,7 +19,7 @@ from webpairs.errors import Drop
 from webpairs.load.features import numbers, strings
 from webpairs.load.hosts import host_names
 from webpairs.load.source import Rows
-from webpairs.parquet_file import UNREADABLE, open_parquet, read_columns
+from webpairs.parquet_file import UNREADABLE, open_bounded, read_columns
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
 from webpairs.report.samples import SIMILARITY_EDGES
@@ -158,7 +158,7 @@ class DropPass:
             return
         start = 0
         try:
-            with open_parquet(path) as file:
+            with open_bounded(path) as file:
                 names = [name for name in schema.names if name in file.schema_arrow.names]
                 for batch in file.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
                     yield _as_schema(batch, schema, shard, start)
