@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webpairs import parquet_bounds
-from webpairs.parquet_bounds import MAX_PAGE_BYTES, MAX_PAGE_VALUES, Chunk, read_chunk
+from webpairs.parquet_bounds import MAX_PAGE_BYTES, MAX_PAGE_VALUES, Chunk, ChunkReader
 from webpairs.parquet_file import open_bounded
+from webpairs.parquet_prefixes import prefix_bytes
 
 COMPRESSIONS = ("none", "snappy", "gzip", "zstd", "brotli", "lz4")
 
@@ -24,8 +25,9 @@ def chunks(table: pa.Table, **options: Any) -> list[Chunk]:
     file = io.BytesIO()
     pq.write_table(table, file, **options)
     footer = pq.read_metadata(file)
+    reader = ChunkReader(file)
     return [
-        read_chunk(file, footer.row_group(group).column(place))
+        reader.read(footer.row_group(group).column(place), footer.schema.column(place))
         for group in range(footer.num_row_groups)
         for place in range(footer.num_columns)
     ]
@@ -62,7 +64,8 @@ def test_the_headers_are_read_as_they_were_written(
     ("chunk", "nested", "words"),
     [
         (Chunk(largest_page=MAX_PAGE_BYTES + 1), False, "a page of 64 MB"),
-        (Chunk(most_values=MAX_PAGE_VALUES + 1), False, "4,000,001 values in a page"),
+        (Chunk(most_values=MAX_PAGE_VALUES + 1), True, "4,000,001 values in a page"),
+        (Chunk(most_values=MAX_PAGE_VALUES + 1), False, None),
         (Chunk(num_values=1_000_000, longest=1_000), False, None),
         (Chunk(num_values=1_000_000, longest=100_000), False, "may become 100 GB"),
         (Chunk(num_values=200_000_000), True, "may become 800 MB"),
@@ -77,7 +80,7 @@ def test_what_is_too_large(chunk: Chunk, nested: bool, words: str | None) -> Non
 @given(st.binary(max_size=200))
 def test_no_bytes_are_more_than_a_value_error(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        parquet_bounds._read_struct(data, 0, 0)
+        parquet_bounds.read_struct(data, 0, 0)
 
 
 def bomb(path: Path) -> None:
@@ -92,3 +95,62 @@ def test_a_column_that_is_not_read_may_be_anything(tmp_path: Path) -> None:
         assert file.read(["url"]).num_rows == 2
     with pytest.raises(ValueError, match=r"row group 0: column 'text' has a page of 70 MB"):
         open_bounded(tmp_path / "a.parquet", ["text"])
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_what_texts_share_with_the_one_before_is_counted(version: str, compression: str) -> None:
+    texts = [None if n % 11 == 0 else "x" * (n % 997) + f" {n}" for n in range(3_000)]
+    (chunk,) = chunks(
+        pa.table({"text": pa.array(texts)}),
+        compression=compression,
+        data_page_version=version,
+        use_dictionary=False,
+        column_encoding={"text": "DELTA_BYTE_ARRAY"},
+    )
+    num_chars = sum(len(text or "") for text in texts)
+    assert num_chars <= chunk.num_bytes <= num_chars + 30_000
+    (small,) = chunks(
+        pa.table({"text": ["a"]}),
+        column_encoding={"text": "DELTA_BYTE_ARRAY"},
+        use_dictionary=False,
+    )
+    assert small.num_bytes < 100
+
+
+@pytest.mark.parametrize("kind", ["shared", "fixed"])
+def test_texts_that_are_stored_once_and_used_often(kind: str) -> None:
+    text = "x" * 1_000_000
+    if kind == "shared":
+        table = pa.table({"a": pa.array([text] * 100)})
+        options: dict[str, Any] = {
+            "column_encoding": {"a": "DELTA_BYTE_ARRAY"},
+            "use_dictionary": False,
+        }
+        (chunk,) = chunks(table, compression="zstd", **options)
+        assert chunk.largest_page >= 100_000_000
+        assert "has a page of 100 MB" in str(chunk.fault(nested=False))
+    else:
+        table = pa.table({"a": pa.array([text] * 100, pa.binary(1_000_000))})
+        (chunk,) = chunks(table, compression="zstd")
+        assert chunk.longest == 1_000_000
+
+
+@given(st.binary(max_size=200))
+def test_lengths_of_any_bytes_are_no_more_than_a_value_error(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert 0 <= prefix_bytes(data, 1_000) <= 1_000 * 2**31
+
+
+def test_chunks_that_overlap_are_not_read_again_and_again() -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"text": ["a", "b"]}), file)
+    footer = pq.read_metadata(file)
+    reader = ChunkReader(file)
+
+    def read_often() -> None:
+        for _ in range(1_000):
+            reader.read(footer.row_group(0).column(0), footer.schema.column(0))
+
+    with pytest.raises(ValueError, match="row groups are larger than the file"):
+        read_often()

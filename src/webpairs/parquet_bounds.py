@@ -6,8 +6,9 @@ once however often it is used. The footer's sizes need not be true. So the heade
 read first: a page is never decoded to another size than its header says, or the reader fails.
 
     header      what is bounded                              bound
-    any page    bytes after decompression                    MAX_PAGE_BYTES
-    data page   values, nulls included                       MAX_PAGE_VALUES
+    any page    bytes after decompression, and what texts    MAX_PAGE_BYTES
+                share with the one before
+    data page   in lists: values, nulls included             MAX_PAGE_VALUES
     dictionary  its longest value, times the column's values MAX_DECODED_BYTES (if longer than
                                                              LONG_VALUE_BYTES)
     column      in lists: bytes and levels of a row group    MAX_DECODED_BYTES
@@ -24,13 +25,16 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from webpairs.parquet_prefixes import prefix_bytes
+from webpairs.parquet_varint import read_varint, signed
 from webpairs.quantities import size_of
 
 MAX_PAGE_BYTES: Final = 64_000_000
 """Writers cut pages at 1 MB (parquet-cpp, parquet-java), so only a very long value makes a large
 one."""
 MAX_PAGE_VALUES: Final = 4_000_000
-"""Writers cut pages at 20,000 rows; 1 MB has 262,144 numbers of 4 bytes."""
+"""Writers cut pages at 20,000 rows; 1 MB has 262,144 numbers of 4 bytes. Columns that are not lists
+are decoded some rows at a time, and old writers put 10 million nulls into one page."""
 MAX_DECODED_BYTES: Final = 500_000_000
 """Of a column in a row group, where a single row may hold all of it."""
 LONG_VALUE_BYTES: Final = 8 << 10
@@ -41,7 +45,10 @@ _LEVEL_BYTES: Final = 4
 _HEADER_BYTES: Final = (256, 64 << 10)
 """First as much as most headers have, then as much as one with statistics may have."""
 _MAX_DEPTH: Final = 8
+_PADDING_BYTES: Final = 100
+"""Old parquet-mr counts less than it writes (PARQUET-816): decoders read on, so this does too."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_DELTA_BYTE_ARRAY: Final = 7
 _BOOLS: Final = (1, 2)
 _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 7, 8, 9, 10, 11, 12
 
@@ -65,7 +72,7 @@ class Chunk:
         """Return why this is not to be decoded, as the end of a sentence, or None."""
         if self.largest_page > MAX_PAGE_BYTES:
             return f"has a page of {size_of(self.largest_page)} (limit {size_of(MAX_PAGE_BYTES)})"
-        if self.most_values > MAX_PAGE_VALUES:
+        if nested and self.most_values > MAX_PAGE_VALUES:
             return f"has {self.most_values:,} values in a page (limit {MAX_PAGE_VALUES:,})"
         num_bytes = 0
         if nested:
@@ -77,41 +84,100 @@ class Chunk:
         return None
 
 
-def read_chunk(file: BinaryIO, column: pq.ColumnChunkMetaData) -> Chunk:
-    """Read the headers of a column chunk's pages; raises ValueError for what is not one.
+class ChunkReader:
+    """What the pages of a file's column chunks say."""
 
-    The file's position is changed.
-    """
-    chunk = Chunk()
-    offset = column.data_page_offset
-    if column.has_dictionary_page and column.dictionary_page_offset is not None:
-        offset = min(offset, column.dictionary_page_offset)
-    end = offset + column.total_compressed_size
-    for _ in range(MAX_CHUNK_PAGES):
-        if offset >= end or chunk.num_values >= column.num_values:
-            return chunk
-        header, length = _read_header(file, offset, end)
-        kind = header.get(1)
-        num_bytes, num_stored = _size(header, 2, offset), _size(header, 3, offset)
-        body = offset + length
-        chunk.num_bytes += num_bytes
-        chunk.largest_page = max(chunk.largest_page, num_bytes)
-        if kind == _DICTIONARY:
-            if column.physical_type == "BYTE_ARRAY" and num_bytes <= MAX_PAGE_BYTES:
-                file.seek(body)
-                stored = file.read(num_stored)
-                chunk.longest = _longest(_inflated(stored, column.compression, num_bytes))
-            offset = body + num_stored
-            continue
-        if kind not in (_DATA, _DATA_V2):
-            offset = body + num_stored
-            continue
-        values = _size(header.get(5) or header.get(8) or {}, 1, offset)
-        chunk.num_values += values
-        chunk.most_values = max(chunk.most_values, values)
-        chunk.bytes_a_row = max(chunk.bytes_a_row, num_bytes / max(1, values))
-        offset = body + num_stored
-    raise ValueError(f"it has more than {MAX_CHUNK_PAGES:,} pages")
+    def __init__(self, file: BinaryIO) -> None:
+        """Read pages of `file`, whose position is changed."""
+        self._file = file
+        self._left = file.seek(0, 2)
+        """Bytes of the file that are in no chunk yet: a file of chunks that overlap would be read
+        again and again."""
+
+    def read(self, column: pq.ColumnChunkMetaData, leaf: pq.ColumnSchema) -> Chunk:
+        """Read the headers of a column chunk's pages; raises ValueError for what is not one.
+
+        Dictionaries of texts are read too, and texts that are stored by what they share.
+        """
+        offset = column.data_page_offset
+        # A decoder takes 0 for "none", so that what is read here is what it reads.
+        if column.has_dictionary_page and (column.dictionary_page_offset or 0) > 0:
+            offset = min(offset, column.dictionary_page_offset)
+        self._left -= column.total_compressed_size
+        if self._left < 0:
+            raise ValueError("its row groups are larger than the file")
+        end = offset + column.total_compressed_size + _PADDING_BYTES
+        chunk = Chunk()
+        for _ in range(MAX_CHUNK_PAGES):
+            if chunk.num_values >= column.num_values:
+                return chunk
+            if offset >= end:
+                raise ValueError(f"pages hold {chunk.num_values} of {column.num_values} values")
+            header, length = _read_header(self._file, offset, end)
+            num_bytes, num_stored = _size(header, 2, offset), _size(header, 3, offset)
+            page = _Page(header, num_bytes, num_stored, offset + length)
+            chunk.largest_page = max(chunk.largest_page, num_bytes)
+            if header.get(1) == _DICTIONARY:
+                chunk.longest = self._longest(page, column, leaf)
+            elif header.get(1) in (_DATA, _DATA_V2):
+                values = page.num_values
+                if num_bytes <= MAX_PAGE_BYTES:
+                    num_bytes += self._shared(page, column, leaf)
+                chunk.largest_page = max(chunk.largest_page, num_bytes)
+                chunk.num_values += values
+                chunk.most_values = max(chunk.most_values, values)
+                chunk.bytes_a_row = max(chunk.bytes_a_row, num_bytes / max(1, values))
+            chunk.num_bytes += num_bytes
+            offset = page.start + num_stored
+        raise ValueError(f"it has more than {MAX_CHUNK_PAGES:,} pages")
+
+    def _longest(self, page: _Page, column: pq.ColumnChunkMetaData, leaf: pq.ColumnSchema) -> int:
+        """Return the bytes of the longest value of a dictionary of texts or bytes."""
+        if column.physical_type == "FIXED_LEN_BYTE_ARRAY":
+            return leaf.length
+        if column.physical_type != "BYTE_ARRAY" or page.num_bytes > MAX_PAGE_BYTES:
+            return 0
+        return _longest(_inflated(self._stored(page), column.compression, page.num_bytes))
+
+    def _shared(self, page: _Page, column: pq.ColumnChunkMetaData, leaf: pq.ColumnSchema) -> int:
+        """Return how many bytes texts take from those before them (DELTA_BYTE_ARRAY)."""
+        first, second = page.header.get(5) or {}, page.header.get(8) or {}
+        if _DELTA_BYTE_ARRAY not in (first.get(2), second.get(4)):
+            return 0
+        data = self._stored(page)
+        if page.header[1] == _DATA_V2:
+            levels = _size(second, 5, page.start) + _size(second, 6, page.start)
+            data, num_bytes = data[levels:], page.num_bytes - levels
+            if second.get(7, True):
+                data = _inflated(data, column.compression, max(0, num_bytes))
+        else:
+            data = _inflated(data, column.compression, page.num_bytes)
+            for most in (leaf.max_repetition_level, leaf.max_definition_level):
+                if most:
+                    data = data[4 + int.from_bytes(data[:4], "little") :]
+        return prefix_bytes(data, page.num_values) if page.num_values else 0
+
+    def _stored(self, page: _Page) -> bytes:
+        self._file.seek(page.start)
+        return self._file.read(page.num_stored)
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page whose header is known."""
+
+    header: dict[int, Any]
+    num_bytes: int
+    """After decompression."""
+    num_stored: int
+    start: int
+    """Where in the file the bytes behind the header begin."""
+
+    @property
+    def num_values(self) -> int:
+        """Nulls included."""
+        described = self.header.get(5) or self.header.get(8) or {}
+        return _size(described, 1, self.start)
 
 
 def _size(header: dict[int, Any], field: int, offset: int) -> int:
@@ -126,7 +192,7 @@ def _read_header(file: BinaryIO, offset: int, end: int) -> tuple[dict[int, Any],
     for num_bytes in _HEADER_BYTES:
         file.seek(offset)
         try:
-            return _read_struct(file.read(min(num_bytes, end - offset)), 0, 0)
+            return read_struct(file.read(min(num_bytes, end - offset)), 0, 0)
         except ValueError:
             if num_bytes == _HEADER_BYTES[-1]:
                 raise
@@ -155,7 +221,7 @@ def _longest(dictionary: bytes) -> int:
     return longest
 
 
-def _read_struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
+def read_struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]:
     """Return the fields of a struct of Thrift's compact protocol, and where it ends.
 
     Texts are passed over and are None. Raises ValueError where it does not end.
@@ -176,8 +242,8 @@ def _read_struct(data: bytes, at: int, depth: int) -> tuple[dict[int, Any], int]
         if byte >> 4:
             field += byte >> 4
         else:
-            field, at = _varint(data, at)
-            field = (field >> 1) ^ -(field & 1)
+            field, at = read_varint(data, at)
+            field = signed(field)
         found[field], at = _read_value(data, at, kind, depth, in_list=False)
 
 
@@ -187,12 +253,12 @@ def _read_value(data: bytes, at: int, kind: int, depth: int, *, in_list: bool) -
     if kind == 3:
         return None, at + 1
     if kind in (4, 5, 6):
-        number, at = _varint(data, at)
-        return (number >> 1) ^ -(number & 1), at
+        number, at = read_varint(data, at)
+        return signed(number), at
     if kind == _DOUBLE:
         return None, at + 8
     if kind == _BINARY:
-        length, at = _varint(data, at)
+        length, at = read_varint(data, at)
         return None, at + length
     if kind in (_LIST, _SET):
         if at >= len(data):
@@ -200,25 +266,10 @@ def _read_value(data: bytes, at: int, kind: int, depth: int, *, in_list: bool) -
         num, inner = data[at] >> 4, data[at] & 15
         at += 1
         if num == 15:
-            num, at = _varint(data, at)
+            num, at = read_varint(data, at)
         for _ in range(min(num, len(data))):
             _, at = _read_value(data, at, inner, depth + 1, in_list=True)
         return None, at
     if kind == _STRUCT:
-        return _read_struct(data, at, depth + 1)
+        return read_struct(data, at, depth + 1)
     raise ValueError(f"a page header has a field of kind {kind}")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while shift < 70:
-        try:
-            byte = data[at]
-        except IndexError:
-            break
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number, at
-        shift += 7
-    raise ValueError("a page header does not end")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.files import require_regular
-from webpairs.parquet_bounds import read_chunk
+from webpairs.parquet_bounds import ChunkReader
 from webpairs.run_json import DamagedFile
 
 UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
@@ -60,6 +60,7 @@ def require_bounded(
     wanted = None if names is None else set(names)
     groups = range(footer.num_row_groups) if group is None else (group,)
     with path.open("rb") as file:
+        reader = ChunkReader(file)
         for number in groups:
             metadata = footer.row_group(number)
             for place in range(metadata.num_columns if metadata.num_rows else 0):
@@ -67,8 +68,8 @@ def require_bounded(
                 name = column.path_in_schema.partition(".")[0]
                 if wanted is not None and name not in wanted:
                     continue
-                nested = footer.schema.column(place).max_repetition_level > 0
-                fault = read_chunk(file, column).fault(nested=nested)
+                leaf = footer.schema.column(place)
+                fault = reader.read(column, leaf).fault(nested=leaf.max_repetition_level > 0)
                 if fault is not None:
                     raise ValueError(f"row group {number}: column {name[:40]!r} {fault}")
 

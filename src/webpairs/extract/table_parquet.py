@@ -20,7 +20,7 @@ from webpairs.extract.table_columns import Row, TableColumns, find_layout, uniqu
 from webpairs.extract.table_given import type_of_arrow
 from webpairs.extract.table_lines import BROKEN, MAX_LINE_BYTES, SAMPLE_ROWS, RowsOf
 from webpairs.extract.table_sizes import row_bytes
-from webpairs.parquet_bounds import read_chunk
+from webpairs.parquet_bounds import ChunkReader
 
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 32 << 20
@@ -47,7 +47,8 @@ def read_parquet(
         parquet = pq.ParquetFile(file, pre_buffer=False)
         schema = parquet.schema_arrow
         pictures = _too_big_columns(parquet)
-        bounds = [_Bounds(parquet, file, group) for group in range(parquet.num_row_groups)]
+        reader = ChunkReader(file)
+        bounds = [_Bounds(parquet, reader, group) for group in range(parquet.num_row_groups)]
     except _FAULTS as error:
         _raise_if_real(error)
         raise ConfigError(
@@ -120,7 +121,7 @@ def read_parquet(
 class _Bounds:
     """What a row group becomes when it is decoded."""
 
-    def __init__(self, parquet: pq.ParquetFile, file: BinaryIO, group: int) -> None:
+    def __init__(self, parquet: pq.ParquetFile, reader: ChunkReader, group: int) -> None:
         """Read the headers of its pages; a column whose pages have none is not looked at."""
         metadata = parquet.metadata.row_group(group)
         self.group = group
@@ -131,9 +132,10 @@ class _Bounds:
         for place in range(metadata.num_columns if self.num_rows else 0):
             column = metadata.column(place)
             field = column.path_in_schema.partition(".")[0]
-            nested = parquet.schema.column(place).max_repetition_level > 0
+            leaf = parquet.schema.column(place)
+            nested = leaf.max_repetition_level > 0
             try:
-                chunk = read_chunk(file, column)
+                chunk = reader.read(column, leaf)
             except ValueError as error:
                 self.faults.setdefault(field, f"is damaged ({error})")
                 continue
@@ -183,7 +185,7 @@ def _too_big_columns(parquet: pq.ParquetFile) -> set[str]:
     leaves = map(parquet.schema.column, range(len(parquet.schema)))
     is_bytes = {leaf.path: _is_bytes(leaf) for leaf in leaves}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
+        for column in map(group.column, range(group.num_columns if group.num_rows else 0)):
             path = column.path_in_schema
             if is_bytes[path]:
                 num_bytes[path] = num_bytes.get(path, 0) + column.total_uncompressed_size
