@@ -154,3 +154,19 @@ def test_chunks_that_overlap_are_not_read_again_and_again() -> None:
 
     with pytest.raises(ValueError, match="row groups are larger than the file"):
         read_often()
+
+
+def test_a_footer_of_too_many_row_groups_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with path.open("wb") as file:
+        file.truncate(parquet_bounds.MAX_FOOTER_BYTES + 100)
+        file.seek(0, 2)
+        file.write((parquet_bounds.MAX_FOOTER_BYTES + 1).to_bytes(4, "little") + b"PAR1")
+    words = r"its footer has 32 MB \(limit 32 MB\): write it in fewer row groups"
+    with pytest.raises(ValueError, match=words):
+        open_bounded(path)
+
+
+@pytest.mark.parametrize("size", [0, 3, 8])
+def test_a_file_without_a_footer_passes(size: int) -> None:
+    parquet_bounds.require_footer(io.BytesIO(bytes(size)))

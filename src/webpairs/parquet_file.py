@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.files import require_regular
-from webpairs.parquet_bounds import ChunkReader
+from webpairs.parquet_bounds import ChunkReader, require_footer
 from webpairs.run_json import DamagedFile
 
 UNREADABLE: Final = (OSError, pa.ArrowException, ValueError)
@@ -33,6 +33,9 @@ def reading(path: Path) -> Generator[None]:
 def open_parquet(path: Path, **options: Any) -> pq.ParquetFile:
     """Open a parquet file; raises one of `UNREADABLE` where it is not one."""
     require_regular(path)
+    if options.get("metadata") is None:
+        with path.open("rb") as file:
+            require_footer(file)
     return pq.ParquetFile(path, **options)
 
 

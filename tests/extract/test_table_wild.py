@@ -26,6 +26,7 @@ from webpairs.extract.table_sizes import row_bytes
 from webpairs.extract.unit import extract_unit, plan_units
 from webpairs.inputs import find_inputs
 from webpairs.lenient_json import read_json_value
+from webpairs.parquet_bounds import MAX_FOOTER_BYTES
 
 U = "http://a.example/{}.jpg"
 
@@ -446,6 +447,17 @@ def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
     assert pq.read_metadata(path).num_row_groups == 301
     rows, _ = extract(path)
     assert texts(rows) == [(0, "c")]
+
+
+def test_a_footer_of_too_many_row_groups_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    with path.open("wb") as file:
+        file.write(b"PAR1")
+        file.truncate(MAX_FOOTER_BYTES + 100)
+        file.seek(0, 2)
+        file.write((MAX_FOOTER_BYTES + 1).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(ConfigError, match=r"a\.parquet: its footer has 32 MB \(limit 32 MB\)"):
+        extract(path)
 
 
 NESTED: list[Any] = [

@@ -20,7 +20,7 @@ from webpairs.extract.table_columns import Row, TableColumns, find_layout, uniqu
 from webpairs.extract.table_given import type_of_arrow
 from webpairs.extract.table_lines import BROKEN, MAX_LINE_BYTES, SAMPLE_ROWS, RowsOf
 from webpairs.extract.table_sizes import row_bytes
-from webpairs.parquet_bounds import ChunkReader
+from webpairs.parquet_bounds import ChunkReader, require_footer
 
 _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 32 << 20
@@ -42,6 +42,10 @@ def read_parquet(
     Columns are carried in the types of the schema. Raises ConfigError when the footer cannot be
     read, OSError when the file cannot.
     """
+    try:
+        require_footer(file)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
     try:
         # Without read-ahead reading happens in this thread, where it is told of.
         parquet = pq.ParquetFile(file, pre_buffer=False)
