@@ -449,6 +449,21 @@ def test_empty_row_groups_are_passed_over(tmp_path: Path) -> None:
     assert texts(rows) == [(0, "c")]
 
 
+def test_pictures_of_a_fixed_length_are_left_out(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "url": [U.format(n) for n in range(3)],
+            "text": ["c"] * 3,
+            "raw": pa.array([b"x" * 5_000] * 3, pa.binary(5_000)),
+            "code": pa.array([b"x" * 16] * 3, pa.binary(16)),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    rows, stats = extract(tmp_path / "a.parquet")
+    assert [orjson.loads(row["given"]) for row in rows] == [{"code": "78" * 16}] * 3
+    assert "column 'raw' holds pictures" in stats.warnings[0]
+
+
 def test_a_footer_of_too_many_row_groups_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     with path.open("wb") as file:

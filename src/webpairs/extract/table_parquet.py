@@ -26,6 +26,7 @@ _BATCH_ROWS: Final = 8_192
 _BATCH_BYTES: Final = 32 << 20
 MAX_BINARY_BYTES: Final = 1_024
 """Binary columns with more a row, on average, are pictures or tensors and are left out."""
+_BYTES: Final = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
 
 _FAULTS: Final = (pa.ArrowException, OSError, ValueError, OverflowError, KeyError)
 
@@ -186,13 +187,16 @@ def _too_big_columns(parquet: pq.ParquetFile) -> set[str]:
     """
     metadata = parquet.metadata
     num_bytes: dict[str, int] = {}
-    leaves = map(parquet.schema.column, range(len(parquet.schema)))
+    leaves = [parquet.schema.column(place) for place in range(len(parquet.schema))]
+    lengths = {leaf.path: max(0, leaf.length) for leaf in leaves}
     is_bytes = {leaf.path: _is_bytes(leaf) for leaf in leaves}
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns if group.num_rows else 0)):
             path = column.path_in_schema
             if is_bytes[path]:
-                num_bytes[path] = num_bytes.get(path, 0) + column.total_uncompressed_size
+                # Equal values are stored once, those of a fixed length have it all the same.
+                stored = max(column.total_uncompressed_size, lengths[path] * column.num_values)
+                num_bytes[path] = num_bytes.get(path, 0) + stored
     large = [path for path, num in num_bytes.items() if num > MAX_BINARY_BYTES * metadata.num_rows]
     return {
         field.name
@@ -203,7 +207,7 @@ def _too_big_columns(parquet: pq.ParquetFile) -> set[str]:
 
 def _is_bytes(leaf: pq.ColumnSchema) -> bool:
     """Return whether a column of the file has bytes that are not said to be text."""
-    return leaf.physical_type == "BYTE_ARRAY" and leaf.logical_type.type == "NONE"
+    return leaf.physical_type in _BYTES and leaf.logical_type.type == "NONE"
 
 
 def _values(column: pa.Array) -> list[Any]:
