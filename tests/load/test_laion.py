@@ -128,7 +128,8 @@ def test_embeddings_that_do_not_align_are_left_out(tmp_path: Path) -> None:
     assert [sample["caption"] for sample in ds] == [f"caption of {n}" for n in range(16, 20)]
     assert ds.problems.counts() == {
         "metadata_missing": 1,
-        "embeddings_missing": 2,
+        "embeddings_missing": 1,
+        "embeddings_broken": 1,
         "embeddings_unaligned": 1,
     }
 

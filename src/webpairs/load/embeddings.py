@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from webpairs.load.mapped import MappedArray
+from webpairs.load.mapped import MappedArray, as_float16
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import Embeddings, Rows
 
@@ -25,8 +24,7 @@ class EmbeddingPair:
     def row(self, row: int) -> tuple[Embeddings, Embeddings]:
         """Return one row, as (d,) float16, much faster than `rows` does."""
         image, text = self._both
-        half = np.float16
-        return image.rows[row].astype(half, copy=False), text.rows[row].astype(half, copy=False)
+        return as_float16(image.rows[row]), as_float16(text.rows[row])
 
     def release(self, rows: Rows) -> None:
         """Let go of what is between the first of `rows` and the last."""
@@ -47,14 +45,35 @@ def open_pair(
         problems.of_shard(Problem.EMBEDDINGS_MISSING, shard, str(error.filename))
         return None
     except (OSError, ValueError) as error:
-        problems.of_shard(Problem.EMBEDDINGS_MISSING, shard, str(error))
+        problems.of_shard(Problem.EMBEDDINGS_BROKEN, shard, str(error))
         return None
-    shapes = [one.rows.shape for one in both]
-    if shapes != [shape, shape]:
-        detail = f"{shape[0]} rows of {shape[1]} numbers expected, there are {shapes}"
+    return EmbeddingPair(*both) if _fit(both, shape, shard, problems) else None
+
+
+def open_single(
+    image: Path, shape: tuple[int, int | None], shard: str, problems: Problems
+) -> MappedArray | None:
+    """Map the image embeddings of a shard that has no others, as `open_pair` does."""
+    try:
+        found = MappedArray(image)
+    except (OSError, ValueError) as error:
+        problems.of_shard(Problem.EMBEDDINGS_BROKEN, shard, str(error))
+        return None
+    return found if _fit((found,), shape, shard, problems) else None
+
+
+def _fit(
+    found: Sequence[MappedArray], shape: tuple[int, int | None], shard: str, problems: Problems
+) -> bool:
+    """Tell whether embeddings have the shape they must have; note as a problem where not."""
+    wrong = [one.rows.shape for one in found if one.rows.shape != shape]
+    if wrong:
+        there = f"{wrong[0][0]} rows of {wrong[0][1]}"
+        detail = f"metadata has {shape[0]} rows, embeddings have {there} numbers, not {shape[1]}"
+        if wrong[0][1] == shape[1]:
+            detail = f"metadata has {shape[0]} rows, embeddings have {wrong[0][0]}"
         problems.of_shard(Problem.EMBEDDINGS_UNALIGNED, shard, detail)
-        return None
-    return EmbeddingPair(*both)
+    return not wrong
 
 
 def width(path: Path) -> int | None:
@@ -67,5 +86,5 @@ def width(path: Path) -> int | None:
 
 def _pick(embeddings: Embeddings, rows: Rows) -> Embeddings:
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1:
-        return embeddings[rows[0] : rows[-1] + 1].astype(np.float16, copy=False)
-    return embeddings[rows].astype(np.float16, copy=False)
+        return as_float16(embeddings[rows[0] : rows[-1] + 1])
+    return as_float16(embeddings[rows])

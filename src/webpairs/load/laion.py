@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from webpairs.load.embeddings import EmbeddingPair, open_pair, width
+from webpairs.load.embeddings import EmbeddingPair, open_pair, open_single, width
 from webpairs.load.features import one_array, raw_needed, strings, table_of
+from webpairs.load.mapped import MappedArray
 from webpairs.load.parquet import ParquetRows
 from webpairs.load.problems import Problem, Problems
 from webpairs.load.source import (
@@ -111,7 +112,7 @@ class LaionMetadata(Source):
 
 
 class EmbeddingFolders(Source):
-    """List the files of `img_emb`, `text_emb` and `metadata` by their numbers."""
+    """The files of `img_emb`, `text_emb`, if there are any, and `metadata`, by their numbers."""
 
     kind = "embedding folders of LAION-400M or clip-retrieval"
 
@@ -119,6 +120,8 @@ class EmbeddingFolders(Source):
         self.folder = folder
         self._images = _numbered(folder / "img_emb", "img_emb_*.npy")
         self._texts = _numbered(folder / "text_emb", "text_emb_*.npy")
+        if not self._texts:
+            self.kind += ", without text embeddings: to be searched, not to be loaded"
         self._tables = _numbered(folder / "metadata", "metadata_*.parquet")
         numbers = {*self._images, *self._texts, *self._tables}
         self.names = tuple(sorted(numbers, key=lambda number: (int(number), number)))
@@ -133,9 +136,19 @@ class EmbeddingFolders(Source):
         """Say that it has none."""
         return False
 
+    @property
+    def has_texts(self) -> bool:
+        """Return whether there are embeddings of texts beside those of images."""
+        return bool(self._texts)
+
     @cached_property
     def embedding_size(self) -> int | None:
-        """Return the width of the first embeddings that can be read."""
+        """Return the width of embeddings; None without those of texts."""
+        return self.vector_size if self.has_texts else None
+
+    @cached_property
+    def vector_size(self) -> int | None:
+        """Return the width of the first image embeddings that can be read."""
         for path in self._images.values():
             if (size := width(path)) is not None:
                 return size
@@ -161,7 +174,7 @@ class EmbeddingFolders(Source):
         if name not in self._tables:
             problems.of_shard(Problem.METADATA_MISSING, name, f"no metadata_{name}.parquet")
             return empty
-        if name not in self._images or name not in self._texts:
+        if name not in self._images or (self.has_texts and name not in self._texts):
             problems.of_shard(Problem.EMBEDDINGS_MISSING, name, f"no {name} of both kinds")
             return empty
         try:
@@ -169,7 +182,12 @@ class EmbeddingFolders(Source):
         except UNREADABLE as error:
             problems.of_shard(Problem.SHARD_UNREADABLE, name, str(error))
             return empty
-        shape = table.num_rows, self.embedding_size
+        shape = table.num_rows, self.vector_size
+        if not self.has_texts:
+            single = open_single(self._images[name], shape, name, problems)
+            if single is None:
+                return empty
+            return LaionShard(table, place, name, problems, single=single)
         pair = open_pair(self._images[name], self._texts[name], shape, name, problems)
         return empty if pair is None else LaionShard(table, place, name, problems, pair)
 
@@ -190,7 +208,9 @@ class LaionShard(Shard):
         name: str,
         problems: Problems,
         embeddings: EmbeddingPair | None = None,
+        single: MappedArray | None = None,
     ) -> None:
+        """`single` are image embeddings that have no text embeddings beside them."""
         super().__init__()
         self.name = name
         self.problems = problems
@@ -198,6 +218,7 @@ class LaionShard(Shard):
         self._source = table
         self._place = place
         self._embeddings = embeddings
+        self.single = single
         self._own = frozenset(table.schema.names)
         self._swapped = sizes_are_swapped(table.schema)
         self.column_names = _with_key(table.schema.names)
@@ -228,7 +249,9 @@ class LaionShard(Shard):
         return None if self._embeddings is None else self._embeddings.rows(rows)
 
     def release(self, rows: Rows) -> None:
-        """Let go of a part of the two files."""
+        """Let go of a part of the files of embeddings."""
+        if self.single is not None:
+            self.single.release(int(rows[0]), int(rows[-1]))
         if self._embeddings is not None:
             self._embeddings.release(rows)
 

@@ -15,8 +15,10 @@ from webpairs.files import open_regular
 
 _PARSING: Final = (ValueError, TypeError, SyntaxError, TokenError)
 _LIMITS: Final = (MemoryError, RecursionError, OverflowError)
-_NUMBERS: Final = "fiu"
-"""Kinds of numpy types that are numbers: floating point, signed and unsigned integers."""
+_FLOATS: Final = (2, 4, 8)
+"""Bytes of the floating-point numbers that are read, in either order of bytes."""
+_LARGE: Final = 1e30
+"""Rows of larger float64 numbers are scaled before they are made float32, which ends at 3.4e38."""
 
 
 class MappedFile:
@@ -44,13 +46,15 @@ class MappedArray:
     """Hold the rows of a `.npy` file; `rows` is (n, d)."""
 
     def __init__(self, path: Path) -> None:
-        """Raise OSError or ValueError when it is not a file of numbers in rows."""
+        """Raise OSError or ValueError when it is not a file of floating-point numbers in rows."""
         with open_regular(path) as file:
             shape, self._by_column, dtype = _read_header(file, path)
             self._start = file.tell()
-        if len(shape) != 2 or min(shape) < 0 or dtype.kind not in _NUMBERS:
+        is_float = dtype.kind == "f" and dtype.itemsize in _FLOATS
+        if len(shape) != 2 or min(shape) < 0 or not is_float:
             raise ValueError(
-                f"{path} does not hold rows of numbers, but {dtype} in the shape {shape}"
+                f"{path} does not hold rows of float16, float32 or float64, but {dtype} in the "
+                f"shape {shape}"
             )
         self._file = MappedFile(path)
         count = math.prod(shape)
@@ -67,6 +71,37 @@ class MappedArray:
             return
         width = self.rows.shape[1] * self.rows.itemsize
         self._file.release(self._start + first * width, self._start + (last + 1) * width)
+
+
+def as_float32(rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return vectors (..., d) as float32, the same array where it is; directions stay.
+
+    Rows of float64 numbers that float32 cannot hold are scaled.
+    """
+    if rows.dtype.itemsize > 4:
+        largest = np.abs(rows).max(axis=-1, keepdims=True, initial=0)
+        largest[~(np.isfinite(largest) & (largest > _LARGE))] = 1
+        rows = rows / largest
+    return rows.astype(np.float32, copy=False)
+
+
+def as_float16(rows: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+    """Return vectors (..., d) as float16, the same array where it is; directions stay.
+
+    A row with numbers that float16 cannot hold (beyond 65,504) is made of length 1.
+    """
+    if rows.dtype == np.float16:
+        return rows.astype(np.float16, copy=False)
+    floats = as_float32(rows)
+    with np.errstate(over="ignore"):
+        halves = floats.astype(np.float16)
+    too_large = (np.isinf(halves) & np.isfinite(floats)).any(axis=-1, keepdims=True)
+    if too_large.any():
+        doubles = floats.astype(np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            doubles /= np.linalg.norm(doubles, axis=-1, keepdims=True)
+            halves = np.where(too_large, doubles.astype(np.float16), halves)
+    return halves
 
 
 def _read_header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

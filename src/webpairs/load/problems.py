@@ -26,6 +26,8 @@ class Problem(StrEnum):
     the tar."""
     EMBEDDINGS_MISSING = "embeddings_missing"
     """It has metadata and not both kinds of embeddings: left out where those are asked for."""
+    EMBEDDINGS_BROKEN = "embeddings_broken"
+    """A file of embeddings is not one of rows of floating-point numbers: left out, as above."""
     EMBEDDINGS_UNALIGNED = "embeddings_unaligned"
     """Embeddings and metadata have other numbers of rows: nothing says which belong together."""
     TAR_BROKEN = "tar_broken"

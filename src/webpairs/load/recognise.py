@@ -20,7 +20,7 @@ _ACCEPTED: Final = (
     "  img2dataset output: NNNNN.tar and NNNNN.parquet, or NNNNN.parquet with a column of images",
     "  WebDataset tars: NNNNN.tar with KEY.jpg, KEY.txt, KEY.json",
     "  LAION metadata: *.parquet with columns URL and TEXT",
-    "  embedding folders of LAION or clip-retrieval: img_emb/, text_emb/ and metadata/",
+    "  embedding folders of LAION or clip-retrieval: img_emb/, metadata/ and, if any, text_emb/",
 )
 
 
@@ -44,7 +44,7 @@ def recognise(folder: Path) -> Source:
 def _known(folder: Path) -> Source | None:
     if (folder / "manifest.json").is_file() and (folder / "stats").is_dir():
         return RunFolder(folder)
-    if all((folder / name).is_dir() for name in ("img_emb", "text_emb", "metadata")):
+    if all((folder / name).is_dir() for name in ("img_emb", "metadata")):
         return EmbeddingFolders(folder)
     if next(folder.glob("*.tar"), None) is not None:
         return Img2datasetFolder(folder)

@@ -18,10 +18,10 @@ from webpairs.files import read_regular
 from webpairs.load.features import TABULAR
 from webpairs.load.findings import Fault, Findings
 from webpairs.load.img2dataset import Img2datasetFolder, JsonShard, TarShard
-from webpairs.load.laion import EmbeddingFolders
+from webpairs.load.laion import EmbeddingFolders, LaionShard
 from webpairs.load.mapped import MappedFile
 from webpairs.load.problems import Problem, Problems
-from webpairs.load.source import Rows, Shard, Source
+from webpairs.load.source import Embeddings, Rows, Shard, Source
 from webpairs.load.tar import walk
 from webpairs.load.verify_sample import check_norms, check_size
 from webpairs.load.verify_tar import JSON, TEXT, TarSample, check_index, join_apart, samples_of
@@ -33,7 +33,9 @@ _STORED: Final = ("width", "height")
 _OF_TAR: Final = frozenset(
     (Problem.IMAGES_MISSING, Problem.TAR_BROKEN, Problem.NO_IMAGE, Problem.NO_ROW)
 )
-_OF_EMBEDDINGS: Final = frozenset((Problem.EMBEDDINGS_MISSING, Problem.EMBEDDINGS_UNALIGNED))
+_OF_EMBEDDINGS: Final = frozenset(
+    (Problem.EMBEDDINGS_MISSING, Problem.EMBEDDINGS_BROKEN, Problem.EMBEDDINGS_UNALIGNED)
+)
 _IMAGE: Final = "image"
 
 
@@ -95,6 +97,8 @@ def files_of(source: Source, name: str) -> tuple[str, ...]:
         return (table, tar) if (source.folder / table).exists() else (tar,)
     if isinstance(source, EmbeddingFolders):
         kinds = (("metadata", "parquet"), ("img_emb", "npy"), ("text_emb", "npy"))
+        if not source.has_texts:
+            kinds = kinds[:2]
         return tuple(f"{kind}/{kind}_{name}.{suffix}" for kind, suffix in kinds)
     return (name.partition(":")[0],)
 
@@ -174,9 +178,11 @@ class _Check:
                 check_size(image, size, self._files[-1], row["key"], self._findings)
 
     def _check_embeddings(self, shard: Shard, rows: Rows, keys: Sequence[str]) -> None:
-        pair = shard.embeddings(rows)
-        if pair is not None:
-            for file, part in zip(self._files[1:], pair, strict=True):
+        found: Sequence[Embeddings] | None = shard.embeddings(rows)
+        if found is None and isinstance(shard, LaionShard) and shard.single is not None:
+            found = (shard.single.rows[rows],)
+        if found is not None:
+            for file, part in zip(self._files[1:], found, strict=True):
                 check_norms(part, keys, file, self._findings)
 
     def _read_tar(

@@ -16,7 +16,7 @@ those that are missing. Few vectors need no lists: they are searched as they are
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,7 +30,9 @@ from webpairs import __version__
 from webpairs.errors import ConfigError
 from webpairs.files import remove_leftovers, write_json, write_whole
 from webpairs.load.dataset import open_dataset
-from webpairs.load.source import Rows
+from webpairs.load.mapped import as_float32
+from webpairs.load.problems import Problems
+from webpairs.load.source import Rows, Source
 from webpairs.manifest import NAME
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.quantities import counted
@@ -125,7 +127,9 @@ def build_index(options: IndexOptions, progress: RunProgress | None = None) -> I
     source = open_dataset(options.source).source
     # An empty run folder has no embeddings either, which would be the wrong thing to say.
     if not any(source.num_rows(place) for place in range(len(source.names))):
-        raise ConfigError(f"{source.folder} ({source.kind}) has no samples to index")
+        raise ConfigError(
+            f"{source.folder} ({source.kind}) has no samples to index{_why_none(source)}"
+        )
     folder = index_folder(source, options.out)
     kinds = vectors_of(source)
     try:
@@ -134,6 +138,16 @@ def build_index(options: IndexOptions, progress: RunProgress | None = None) -> I
         raise ConfigError(f"cannot make {folder}: {error.strerror}") from error
     with explained(folder), locked(folder):
         return _Building(options, folder, kinds, progress).run()
+
+
+def _why_none(source: Source) -> str:
+    """Return what is wrong with the first shard that has no samples, as the end of a sentence."""
+    for place in range(len(source.names)):
+        problems = Problems()
+        source.open(place, problems)
+        for found in problems.listed():
+            return f": {found.problem}: {found.detail}"
+    return ""
 
 
 class _Building:
@@ -165,7 +179,7 @@ class _Building:
             known = None
         # What is there of another kind stays, and has to be of the same samples.
         there = () if known is None else known["indexes"]
-        self._kinds = tuple(one for one in KINDS if one in self._options.what or one in there)
+        self._kinds = self._wanted_kinds(there)
         if known is not None and before == now and self._is_as_asked(known):
             return IndexResult(self._folder, known, True, ())
         remove_leftovers(self._folder)
@@ -247,6 +261,20 @@ class _Building:
             path.unlink(missing_ok=True)
         write_json(mark, {"format": FORMAT, **plan})
 
+    def _wanted_kinds(self, there: Iterable[str]) -> tuple[Kind, ...]:
+        """Return the kinds to index: those that are asked for or indexed, as far as there are any.
+
+        Raises ConfigError where there is none of them.
+        """
+        wanted: list[Kind] = [kind for kind in KINDS if kind in self._options.what or kind in there]
+        found: tuple[Kind, ...] = tuple(kind for kind in wanted if kind in self._vectors)
+        missing = [kind for kind in wanted if kind not in found]
+        folder = self._vectors["image"].source.folder
+        if not found:
+            raise ConfigError(f"{folder} has no {missing[0]} embeddings: index those of images")
+        self._notes += [f"there are no {kind} embeddings: they are not indexed" for kind in missing]
+        return found
+
     def _build(
         self, kind: Kind, known: Mapping[str, Any] | None, before: Fingerprint | None
     ) -> dict[str, Any]:
@@ -272,7 +300,7 @@ class _Building:
         total = StageTotal("survey", f"{vectors.kind} vectors", vectors.num_rows)
         with self._progress.stage(total):
             for _, block in vectors.blocks(0, vectors.num_rows, _SURVEY_ROWS, release=True):
-                found = lengths(block.astype(np.float32))
+                found = lengths(as_float32(block))
                 usable = found[np.isfinite(found) & (found > 0)]
                 num_usable += len(usable)
                 unit = unit and bool((np.abs(usable - 1) <= UNIT).all())
@@ -383,7 +411,7 @@ class _Building:
         with write_whole(files.trained) as temporary:
             codec.write(temporary)
         queries = encoder.queries
-        means = {f"mean_{kind}": queries.vectors[kind].mean(axis=0) for kind in KINDS}
+        means = {f"mean_{kind}": queries.vectors[kind].mean(axis=0) for kind in queries.vectors}
         nearest = to_arrays(merged(truth, len(queries.rows)))
         with write_whole(files.facts) as temporary, temporary.open("wb") as file:
             np.savez(file, rows=num_rows, sizes=sizes, queries=queries.rows, **means, **nearest)
@@ -396,9 +424,9 @@ class _Building:
         )
         queries, target = encoder.queries, self._options.recall
         measured: dict[str, Measured] = {}
-        with self._progress.stage(StageTotal("tune", "kinds of queries", len(KINDS))):
-            for query in KINDS:
-                vectors, nearest = queries.vectors[query], truth[query]
+        with self._progress.stage(StageTotal("tune", "kinds of queries", len(truth))):
+            for query, nearest in truth.items():
+                vectors = queries.vectors[query]
                 measured[query] = tune(index, vectors, queries.rows, nearest, target)
                 self._progress.add({"done": 1})
         for query, one in measured.items():
@@ -469,7 +497,7 @@ class _Encoder:
 
     def _compared(self, block: npt.NDArray[Any]) -> Floats:
         """Return vectors as a search compares them."""
-        return block.astype(np.float32) if self.survey.unit else normalised(block)
+        return as_float32(block) if self.survey.unit else normalised(block)
 
 
 def _usable(vectors: Floats) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from webpairs.load.mapped import as_float32
 from webpairs.load.source import Rows
 from webpairs.search.library import load_faiss
 from webpairs.search.vectors import Floats, Vectors, normalised
@@ -74,5 +75,5 @@ def _scan(
         index.add_sa_codes(np.ascontiguousarray(block).view(np.uint8))
     else:
         index = faiss.IndexFlatIP(dim)
-        index.add(block.astype(np.float32) if unit else normalised(block))
+        index.add(as_float32(block) if unit else normalised(block))
     return index.search(queries, k)

@@ -18,7 +18,7 @@ import orjson
 
 from webpairs.files import open_regular, read_regular
 from webpairs.load.run_folder import RunFolder
-from webpairs.search.vectors import KINDS, Vectors
+from webpairs.search.vectors import Vectors, vector_kinds
 from webpairs.shard import ShardFiles
 
 PICKED_ROWS: Final = 16
@@ -55,7 +55,7 @@ def fingerprints(vectors: Vectors, counts: Iterable[int]) -> list[Fingerprint]:
 
 def _shards(vectors: Vectors) -> Iterator[bytes]:
     """Yield for each shard what identifies it, as bytes of one length."""
-    both = [Vectors(vectors.source, kind, vectors.offsets) for kind in KINDS]
+    both = [Vectors(vectors.source, kind, vectors.offsets) for kind in vector_kinds(vectors.source)]
     for place, name in enumerate(vectors.source.names):
         num_rows = int(vectors.offsets[place + 1] - vectors.offsets[place])
         content = _stated(vectors, name) or _picked(both, place) + _footer(vectors, name)

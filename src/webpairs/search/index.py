@@ -42,7 +42,9 @@ class Index:
         """`entry` is what the manifest says of this kind."""
         self.vectors = vectors
         self.recall: dict[Kind, float] = {
-            kind: entry["queries"][kind]["recall"]["at_10"] for kind in KINDS
+            kind: entry["queries"][kind]["recall"]["at_10"]
+            for kind in KINDS
+            if kind in entry["queries"]
         }
         """Measured share of the ten nearest that is found, for images and texts as queries."""
         self._unit: bool = entry["unit"]
@@ -53,11 +55,11 @@ class Index:
         files = ListFiles.of(folder, vectors.kind, number_of(entry["files"]))
         facts = read_arrays(files.facts)
         try:
-            self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in KINDS}
+            self._means: dict[Kind, Floats] = {kind: facts[f"mean_{kind}"] for kind in self.recall}
             sizes: Rows = facts["sizes"]
         except KeyError as error:
             raise damaged(files.facts, error) from error
-        self._probings = {kind: Probing.from_json(entry["queries"][kind]) for kind in KINDS}
+        self._probings = {kind: Probing.from_json(entry["queries"][kind]) for kind in self.recall}
         self._inverted = Inverted(files.trained, files.lists, sizes, vectors, unit=self._unit)
 
     @property
@@ -84,11 +86,13 @@ class Index:
     def _search(self, directions: Floats, k: int, of: Kind | None, among: Rows | None) -> Found:
         if self._inverted is None:
             return nearest(self.vectors, directions, k, unit=self._unit, among=among)
-        kinds = np.array([KINDS.index(of or self._kind_of(one)) for one in directions])
+        known = tuple(self._probings)
+        of = of if of in self._probings else None
+        kinds = np.array([known.index(of or self._kind_of(one)) for one in directions])
         order = np.argsort(kinds, kind="stable")
         parts = [
             self._inverted.search(directions[kinds == number], k, self._probings[kind], among=among)
-            for number, kind in enumerate(KINDS)
+            for number, kind in enumerate(known)
             if (kinds == number).any()
         ]
         back = np.argsort(order, kind="stable")
@@ -99,7 +103,7 @@ class Index:
 
     def _kind_of(self, query: Floats) -> Kind:
         """Return what a query looks like: images and texts lie apart from each other."""
-        return max(KINDS, key=lambda kind: float(self._means[kind] @ query))
+        return max(self._means, key=lambda kind: float(self._means[kind] @ query))
 
 
 def open_index(vectors: Mapping[Kind, Vectors], folder: Path) -> tuple[dict[Kind, Index], RowStore]:

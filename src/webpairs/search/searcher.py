@@ -33,7 +33,7 @@ from webpairs.search.model import NoModel, embed_images, load_model_of, read_ima
 from webpairs.search.options import FOUND_AT, MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
 from webpairs.search.row_store import RowStore
-from webpairs.search.vectors import KINDS, Floats, Kind, vectors_of
+from webpairs.search.vectors import KINDS, Floats, Kind, normalised, vectors_of
 
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
@@ -189,6 +189,10 @@ class Searcher:
         vector = self.index(kind).vectors.take(np.array([row]))[0]
         if np.isnan(vector).any():
             raise ConfigError(f"sample {key} has no {kind} embedding")
+        if np.isnan(normalised(vector)).any():
+            raise ConfigError(
+                f"the {kind} embedding of sample {key} has no direction: it is 0, or not finite"
+            )
         return Term(vector, kind, weight)
 
     def row_of(self, key: str) -> int:

@@ -83,7 +83,7 @@ Truth = dict[Kind, Nearest]
 
 
 def pick_queries(source_vectors: Mapping[Kind, Vectors]) -> Rows:
-    """Return rows picked at random that have both vectors, rising."""
+    """Return rows picked at random that have a vector of each kind, rising."""
     num_rows = source_vectors["image"].num_rows
     rng = np.random.default_rng(_SEED)
     picked = np.unique(rng.integers(0, num_rows, 2 * NUM_QUERIES))
@@ -94,7 +94,9 @@ def pick_queries(source_vectors: Mapping[Kind, Vectors]) -> Rows:
 
 def queries_at(rows: Rows, source_vectors: Mapping[Kind, Vectors]) -> Queries:
     """Return the queries that some rows are."""
-    return Queries(rows, {kind: normalised(source_vectors[kind].take(rows)) for kind in KINDS})
+    return Queries(
+        rows, {kind: normalised(vectors.take(rows)) for kind, vectors in source_vectors.items()}
+    )
 
 
 def nearest_in_block(queries: Queries, block: Floats, rows: Rows, lists: Rows) -> Truth:
@@ -112,10 +114,10 @@ def nearest_in_block(queries: Queries, block: Floats, rows: Rows, lists: Rows) -
 
 def merged(parts: list[Truth], num_queries: int) -> Truth:
     """Return the nearest of all parts."""
-    truth: Truth = {kind: Nearest.none(num_queries) for kind in KINDS}
+    truth: Truth = {}
     for part in parts:
         for kind, one in part.items():
-            truth[kind].add(one)
+            truth.setdefault(kind, Nearest.none(num_queries)).add(one)
     return truth
 
 
@@ -135,4 +137,5 @@ def from_arrays(arrays: Mapping[str, Any]) -> Truth:
             arrays[f"{kind}_similarities"], arrays[f"{kind}_rows"], arrays[f"{kind}_lists"]
         )
         for kind in KINDS
+        if kind == KINDS[0] or f"{kind}_rows" in arrays
     }

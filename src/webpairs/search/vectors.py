@@ -1,8 +1,9 @@
 """Hold the embeddings of one kind of a whole dataset, memory-mapped, by the number of their row.
 
 Rows are numbered in the dataset's order: those of the first shard, then those of the second. The
-files are LAION's `.npy`, float16 or float32, (n, d); nothing of them is copied but the rows that
-are asked for. Files that do not have as many rows as the shard are left out.
+files are `.npy` of floating-point numbers of any precision and order, (n, d); nothing of them is
+copied but the rows that are asked for. Files with another number of rows than their shard are left
+out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from webpairs.errors import ConfigError
 from webpairs.load.laion import EmbeddingFolders
-from webpairs.load.mapped import MappedArray
+from webpairs.load.mapped import MappedArray, as_float32
 from webpairs.load.run_folder import RunFolder
 from webpairs.load.source import Rows, Source
 from webpairs.shard import ShardFiles
@@ -29,7 +30,6 @@ KINDS: Final[tuple[Kind, ...]] = ("image", "text")
 MAX_MAPPED: Final = 16_384
 """Files that stay mapped: Linux maps 65,530 parts in a process (vm.max_map_count)."""
 _RELEASED_ROWS: Final = 2_048
-_DTYPES: Final = ("float16", "float32")
 UNIT: Final = 0.02
 """How far from 1 a length of float16 numbers may be, and the vector count as normalised; rounding
 alone makes less than 0.001."""
@@ -43,14 +43,15 @@ class Vectors:
 
         `offsets` are those of the same source, where they are known.
         """
-        if source.embedding_size is None or not isinstance(source, (RunFolder, EmbeddingFolders)):
+        dim = vector_size(source)
+        if dim is None or kind not in vector_kinds(source):
             raise ConfigError(
                 f"{source.folder} ({source.kind}) has no embeddings of its own: index a run folder "
                 "that was scored, or embedding folders"
             )
         self.source = source
         self.kind: Kind = kind
-        self.dim: int = source.embedding_size
+        self.dim: int = dim
         if offsets is None:
             counts = [source.num_rows(place) for place in range(len(source.names))]
             offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
@@ -83,7 +84,7 @@ class Vectors:
         taken = np.full((len(rows), self.dim), np.nan, np.float32)
         for place, here in self._by_shard(rows):
             if (shard := self.shard(place)) is not None:
-                taken[here] = shard[rows[here] - self.offsets[place]]
+                taken[here] = as_float32(shard[rows[here] - self.offsets[place]])
         return taken
 
     def take_rising(self, rows: Rows) -> Floats:
@@ -162,19 +163,32 @@ class Vectors:
             mapped = MappedArray(self.path(place))
         except (OSError, ValueError):
             return None
-        fits = mapped.rows.shape == (num, self.dim)
-        return mapped if fits and mapped.rows.dtype.name in _DTYPES else None
+        return mapped if mapped.rows.shape == (num, self.dim) else None
 
 
 def vectors_of(source: Source) -> dict[Kind, Vectors]:
     """Return the embeddings of each kind; raises ConfigError when the source has none."""
     first = Vectors(source, KINDS[0])
-    return {kind: Vectors(source, kind, first.offsets) for kind in KINDS}
+    return {kind: Vectors(source, kind, first.offsets) for kind in vector_kinds(source)}
+
+
+def vector_size(source: Source) -> int | None:
+    """Return how many numbers the embeddings of a source have, None where it has none."""
+    if isinstance(source, EmbeddingFolders):
+        return source.vector_size
+    return source.embedding_size if isinstance(source, RunFolder) else None
+
+
+def vector_kinds(source: Source) -> tuple[Kind, ...]:
+    """Return the kinds of embeddings that a source has: those of images, at least."""
+    return KINDS if source.embedding_size is not None else KINDS[:1]
 
 
 def normalised(vectors: npt.NDArray[Any]) -> Floats:
     """Return vectors as float32 of length 1; NaN where they have no direction."""
-    floats = vectors.astype(np.float32)
+    floats = as_float32(vectors)
+    if floats is vectors:
+        floats = floats.copy()
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         floats /= np.linalg.norm(floats, axis=-1, keepdims=True)
     floats[~np.isfinite(floats).all(axis=-1)] = np.nan
