@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,9 @@ from webpairs.demo.little_web import draw_little_web
 os.environ["HF_HUB_OFFLINE"] = "1"
 # ./run sets it, and what is printed must not depend on how the tests were started.
 os.environ.pop("WEBPAIRS_COMMAND", None)
+# What a user began is kept in the state folder, which tests must not write to.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="webpairs-tests-state-")
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 # How long an example takes says how busy the machine is.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")

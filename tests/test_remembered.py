@@ -14,6 +14,7 @@ from webpairs.errors import ConfigError
 from webpairs.fetch_options import DEFAULTS, OPTION_NAMES, FetchOptions, as_typed
 from webpairs.files import write_json
 from webpairs.options import BuildOptions, RetryOptions
+from webpairs.own_runs import beyond_defaults, keep_as_own
 from webpairs.remembered import ask_as_before, web_facts
 
 BEGAN: dict[str, Any] = {
@@ -40,6 +41,7 @@ def go_on(out: Path, **given: Any) -> tuple[BuildOptions, dict[str, Any], list[s
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     write_json(tmp_path / "manifest.json", {"verb": "build", "web": web_facts(options(**BEGAN))})
+    keep_as_own(tmp_path, beyond_defaults(BEGAN))
     return tmp_path
 
 
@@ -161,3 +163,72 @@ def test_options_are_shown_as_they_are_typed() -> None:
     assert as_typed(values) == (
         "--per-host-rate 0 --allow-network '' --contact 'https://example.org/?a=1&b'"
     )
+
+
+STRANGE: dict[str, Any] = {
+    "allow_network": ("127.0.0.0/8",),
+    "per_host": 64,
+    "per_host_rate": 0.0,
+    "connections": 5_000,
+    "retries": 9,
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strangers_folder_does_not_reach_further(tmp_path: Path, name: str) -> None:
+    facts = web_facts(options(**{name: STRANGE[name]}))
+    write_json(tmp_path / "manifest.json", {"verb": "build", "web": facts})
+    before = (tmp_path / "manifest.json").read_bytes()
+    with pytest.raises(ConfigError, match=f"{OPTION_NAMES[name]} .*came from elsewhere"):
+        go_on(tmp_path)
+    assert (tmp_path / "manifest.json").read_bytes() == before
+    asked, _, _ = go_on(tmp_path, **{name: STRANGE[name]})
+    assert asked.fetch_values()[name] == STRANGE[name]
+    again, _, _ = go_on(tmp_path)
+    assert again.fetch_values()[name] == STRANGE[name], "it was given once"
+    reset, _, _ = go_on(tmp_path, **{name: DEFAULTS[name]})
+    assert reset.fetch_values()[name] == DEFAULTS[name]
+
+
+def test_more_networks_than_were_given_are_not_reached(begun: Path) -> None:
+    manifest = orjson.loads((begun / "manifest.json").read_bytes())
+    manifest["web"]["allow_network"] = ["10.0.0.0/8"]
+    write_json(begun / "manifest.json", manifest)
+    go_on(begun)
+    manifest["web"]["allow_network"] = ["10.0.0.0/8", "192.168.0.0/16"]
+    write_json(begun / "manifest.json", manifest)
+    with pytest.raises(ConfigError, match=r"--allow-network 192\.168\.0\.0/16"):
+        go_on(begun)
+
+
+def test_a_folder_that_took_anothers_place_is_not_ones_own(begun: Path) -> None:
+    moved = begun.rename(begun.with_name("moved"))
+    with pytest.raises(ConfigError, match="or was moved"):
+        go_on(moved)
+    begun.mkdir()
+    (begun / "manifest.json").write_bytes((moved / "manifest.json").read_bytes())
+    with pytest.raises(ConfigError, match="came from elsewhere"):
+        go_on(begun)
+
+
+def test_a_state_folder_that_cannot_be_written_or_read(
+    begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    with pytest.raises(ConfigError, match="give these options again"):
+        go_on(begun)
+    asked, _, _ = go_on(begun, **BEGAN)
+    assert asked.fetch_rules().allow_networks == BEGAN["allow_network"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"inode": 1, "values": 3}', "null", '"x"'])
+def test_broken_state_is_no_state(
+    begun: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    keep_as_own(begun, beyond_defaults(BEGAN))
+    (file,) = (tmp_path / "state" / "webpairs" / "runs").iterdir()
+    go_on(begun)
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="give these options again"):
+        go_on(begun)

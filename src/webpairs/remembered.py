@@ -4,7 +4,9 @@
                     "web_changes": when another value was given, what it was before and since
 
 A resumed build and a retry take these values. A value that is given now replaces the remembered
-one, is said in one line, and is kept for the next time.
+one, is said in one line, and is kept for the next time. Values that go beyond the defaults, such
+as networks that are not public, are taken only where this user gave them on this machine
+(own_runs.py).
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from webpairs.fetch_options import DEFAULTS, OPTION_NAMES, as_typed
 from webpairs.files import write_json
 from webpairs.manifest import NAME
 from webpairs.options import BuildOptions
+from webpairs.own_runs import beyond_defaults, is_own, keep_as_own
 
 WEB: Final = "web"
 CHANGES: Final = "web_changes"
@@ -47,11 +50,12 @@ def ask_as_before(
 
     Calls `say` with a line about remembered values that are not the defaults, and with one about
     values that differ from the remembered ones; the manifest in `out` then keeps the new ones.
-    Raises ConfigError for a remembered value that cannot be used.
+    Raises ConfigError for a remembered value that cannot be used, or that this user did not give.
     """
     if options.images != "web":
         return options, dict(manifest)
     before = _remembered(out, manifest, options)
+    _check_own(out, before, options)
     values = options.fetch_values(before)
     asked = replace(options, **values)
     facts = web_facts(asked)
@@ -66,6 +70,8 @@ def ask_as_before(
         for name, default in DEFAULTS.items()
         if getattr(options, name) is None and values[name] != default
     }
+    if beyond := beyond_defaults(facts):
+        keep_as_own(out, beyond)
     if kept:
         say(f"asking the web as {out} remembers: {as_typed(kept)}")
     if changed:
@@ -81,6 +87,19 @@ def ask_as_before(
     updated = {**manifest, WEB: facts, **({CHANGES: changes} if changes else {})}
     write_json(out / NAME, updated)
     return asked, updated
+
+
+def _check_own(out: Path, before: Mapping[str, Any], options: BuildOptions) -> None:
+    """Raise ConfigError where the folder alone asks for more than the defaults."""
+    unsaid = {name: value for name, value in before.items() if getattr(options, name) is None}
+    beyond = beyond_defaults(unsaid)
+    if beyond and not is_own(out, beyond):
+        instead = as_typed({name: DEFAULTS[name] for name in beyond})
+        raise ConfigError(
+            f"{out} asks for {as_typed(beyond)}, but nothing on this machine says that you began "
+            "it so: it came from elsewhere, or was moved. If you want that, give these options "
+            f"again; if not, give {instead}"
+        )
 
 
 def _remembered(out: Path, manifest: Mapping[str, Any], options: BuildOptions) -> dict[str, Any]:
