@@ -12,16 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from webpairs.errors import ConfigError
+from webpairs.load.export_options import ExportOptions
 from webpairs.options import (
     MAX_IMAGE_SIZE_PX,
     MAX_SHARD_SIZE,
     MIN_MEMORY_BYTES,
     BuildOptions,
     ExtractOptions,
+    RetryOptions,
     check_one,
     parse_bytes,
     resolve_workers,
 )
+from webpairs.report.options import ReportOptions
+from webpairs.search.options import IndexOptions, SearchOptions
+from webpairs.serve.options import ServeOptions
 
 
 def build_options(**changes: Any) -> BuildOptions:
@@ -199,3 +204,25 @@ def test_a_value_far_from_all_gets_the_list_and_no_guess() -> None:
 def test_workers_are_as_asked_or_the_usable_cores() -> None:
     assert resolve_workers(3) == 3
     assert resolve_workers(None) == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "given_too"),
+    [
+        (BuildOptions, "inputs", {"out": "o"}),
+        (BuildOptions, "allow_network", {"inputs": ["a"], "out": "o"}),
+        (BuildOptions, "languages", {"inputs": ["a"], "out": "o"}),
+        (BuildOptions, "ignore_signals", {"inputs": ["a"], "out": "o"}),
+        (ExtractOptions, "inputs", {"out": "o"}),
+        (RetryOptions, "reasons", {"out": "o"}),
+        (ExportOptions, "columns", {"source": "s", "out": "o", "to": "csv"}),
+        (IndexOptions, "what", {"source": "s"}),
+        (SearchOptions, "texts", {"source": "s"}),
+        (ServeOptions, "sources", {}),
+        (ReportOptions, "folders", {}),
+    ],
+)
+def test_a_text_is_not_a_list(kind: Any, name: str, given_too: dict[str, Any]) -> None:
+    """Python would take its letters, one by one."""
+    with pytest.raises(ConfigError, match=rf"{name}='en' is a text: give a list, such as \['en'\]"):
+        kind(**given_too, **{name: "en"})

@@ -89,6 +89,7 @@ class BuildOptions(FetchOptions):
     """Of 127.0.0.1, for Prometheus while the run works; 0 takes any that is free."""
 
     def __post_init__(self) -> None:
+        check_lists(self)
         check_one("--images", self.images, IMAGES)
         check_one("--check-hashes", self.check_hashes, CHECKS)
         _check_common(self)
@@ -223,6 +224,9 @@ class RetryOptions(FetchOptions):
     max_memory_bytes: int = 4_000_000_000
     metrics_port: int | None = None
 
+    def __post_init__(self) -> None:
+        check_lists(self)
+
     def build_options(self, built_with: Mapping[str, Any]) -> BuildOptions:
         """Lay these over the options of the build; raise ConfigError as `BuildOptions` does."""
         mine = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -248,6 +252,7 @@ class ExtractOptions:
     max_memory_bytes: int = 4_000_000_000
 
     def __post_init__(self) -> None:
+        check_lists(self)
         _check_common(self)
         load_recipe(self.recipe)
 
@@ -266,6 +271,14 @@ class ExtractOptions:
 def resolve_workers(workers: int | None) -> int:
     """Return the number of worker processes: as asked, else one for each usable core."""
     return workers if workers is not None else len(os.sched_getaffinity(0))
+
+
+def check_lists(options: Any) -> None:
+    """Raise ConfigError where a dataclass of options has a text in place of a list of texts."""
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, str) and str(field.type).startswith("tuple["):
+            raise ConfigError(f"{field.name}={value!r} is a text: give a list, such as [{value!r}]")
 
 
 def check_one(option: str, value: str, known: Iterable[str]) -> None:

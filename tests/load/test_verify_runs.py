@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -222,3 +223,26 @@ def test_the_verb(run: Path, deep: tuple[str, ...]) -> None:
     told = orjson.loads(as_json.stdout)
     assert told == verify_dataset(run, deep=bool(deep), workers=1).as_json()
     assert not told["good"]
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def dangling(path: Path) -> None:
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("make", [fifo, endless, dangling])
+@pytest.mark.parametrize(
+    "name", ["index/manifest.json", "report/page.html", "columns/x/00000.parquet", "notes.txt"]
+)
+def test_what_is_not_a_file_is_named(run: Path, name: str, make: Callable[[Path], None]) -> None:
+    (run / name).parent.mkdir(parents=True, exist_ok=True)
+    make(run / name)
+    listed = verify_dataset(run, workers=1).findings.listed
+    assert (name, Fault.FILE_BROKEN) in {(one.file, one.fault) for one in listed}

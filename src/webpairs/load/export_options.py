@@ -48,8 +48,12 @@ class ExportOptions:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        from webpairs.options import check_one  # workers, which get these checked, go without
+        from webpairs.options import (  # workers, which get these checked, go without
+            check_lists,
+            check_one,
+        )
 
+        check_lists(self)
         check_one("--to", self.to, FORMATS)
         if not self.source:
             raise ConfigError("SOURCE is empty: name a folder that holds a dataset")

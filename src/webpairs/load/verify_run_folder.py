@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 
 from webpairs.errors import ConfigError, Drop
-from webpairs.files import is_leftover, read_regular
+from webpairs.files import is_leftover, read_regular, require_regular
 from webpairs.funnel import Funnel, read_funnel
 from webpairs.load.findings import Fault, Findings
 from webpairs.load.run_folder import COLUMNS, RunFolder
@@ -168,6 +168,11 @@ def _check_owners(source: RunFolder, manifest: dict[str, Any] | None, findings: 
     committed = frozenset(source.names)
     running = manifest is not None and manifest.get("finished") is None
     for name in _names(source.folder):
+        try:
+            require_regular(source.folder / name)
+        except OSError as error:
+            findings.add(Fault.FILE_BROKEN, name, str(error.strerror))
+            continue
         if name in _OF_RUN or name.startswith(_LATER) or _is_retry(name):
             continue
         if is_leftover(Path(name)):

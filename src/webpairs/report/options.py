@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from webpairs.errors import ConfigError
+from webpairs.options import check_lists
 
 DEFAULT_OUT: Final = "report.html"
 
@@ -26,6 +27,7 @@ class ReportOptions:
     """Whether thumbnails are shown."""
 
     def __post_init__(self) -> None:
+        check_lists(self)
         if not 1 <= len(self.folders) <= 2:
             raise ConfigError(f"{len(self.folders)} folders: report on one, or compare two")
         if len({Path(folder).resolve() for folder in self.folders}) < len(self.folders):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from webpairs.errors import ConfigError
-from webpairs.options import MIN_MEMORY_BYTES, check_one
+from webpairs.options import MIN_MEMORY_BYTES, check_lists, check_one
 from webpairs.quantities import counted, size_of
 from webpairs.search.vectors import KINDS
 
@@ -42,6 +42,7 @@ class IndexOptions:
     max_memory_bytes: int = 4_000_000_000
 
     def __post_init__(self) -> None:
+        check_lists(self)
         _check_source(self.source)
         if not self.what:
             raise ConfigError(f"--what is empty: use one or both of {', '.join(KINDS)}")
@@ -87,6 +88,7 @@ class SearchOptions:
     index: str | None = None
 
     def __post_init__(self) -> None:
+        check_lists(self)
         _check_source(self.source)
         if not self.has_query:
             if self.where is None:

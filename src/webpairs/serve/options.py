@@ -10,6 +10,7 @@ from typing import Final
 
 from webpairs.errors import ConfigError
 from webpairs.obtain.guard import Guard
+from webpairs.options import check_lists
 
 HOST: Final = "127.0.0.1"
 PORT: Final = 1234
@@ -49,6 +50,7 @@ class ServeOptions:
     """Folder of the index of a single dataset that webpairs does not write into."""
 
     def __post_init__(self) -> None:
+        check_lists(self)
         if not self.sources or not all(self.sources):
             raise ConfigError("DIR is empty: name a folder that holds a dataset")
         if self.index is not None and len(self.sources) > 1:
