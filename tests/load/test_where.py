@@ -102,6 +102,22 @@ def test_rows_are_chosen(ds: Dataset, expression: str, rows: list[int]) -> None:
             "len(list_filter([1], lambda x: len(list_filter([2], lambda y: y > x)) > 0)) > 0",
             "a lambda within a lambda",
         ),
+        *(
+            (expression, "a path into JSON must be written out")
+            for expression in (
+                "json_extract(caption, '$.*') is null",
+                "json_extract(caption, '$..a') is null",
+                "json_extract_string(caption, ['$.a', '$[*].b']) is null",
+                "json_array_length(caption, '/a/*') > 1",
+                "json_exists(caption, '$[*]'::varchar)",
+                "json_type(caption, url) = 'ARRAY'",
+                "json_value(caption, lower('$.A')) = '1'",
+                "(caption -> '$.*') is null",
+                "(caption ->> '$[*]') is null",
+                "(caption -> url) is null",
+                "list_filter([1], lambda x: json_exists(caption, '$.*')) = [1]",
+            )
+        ),
         ("random() < 0.5", r"random\(\) does not answer the same every time"),
         ("now() > timestamp '2020-01-01'", r"now\(\) does not answer the same"),
         ("nextval('x') > 1", "nextval"),

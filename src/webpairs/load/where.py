@@ -30,7 +30,7 @@ import pyarrow as pa
 from webpairs.errors import ConfigError
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, Shard
-from webpairs.load.where_functions import DOUBLING, LOOKING, TYPES
+from webpairs.load.where_functions import DOUBLING, JSON_PATHS, LAMBDAS, LOOKING, TYPES
 from webpairs.load.where_text import check_size, shown
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def parse(text: str, column_names: Sequence[str]) -> Expression:
             inner["class"] == "LAMBDA" for inner in _expressions(one["expr"])
         ):
             raise ConfigError(f"where {shown(text)}: a lambda within a lambda is not possible here")
+    _check_json_paths(text, tree)
     names: dict[str, int] = {}
     _rename(tree, _Names(text, column_names), names, frozenset())
     return Expression(text, _as_sql(tree), tuple(names))
@@ -236,6 +237,37 @@ def _is_consistent(name: str) -> bool:
     )
     kinds = _connection().execute(query, [name]).fetchall()
     return all(stability in ("CONSISTENT", None) for (stability,) in kinds)
+
+
+def _check_json_paths(text: str, tree: Any) -> None:
+    """Raise ConfigError where a path into JSON has a wildcard, or is not written out."""
+    lambdas = {
+        id(argument["expression"])
+        for one in _expressions(tree)
+        if one["class"] == "FUNCTION" and one["function_name"].lower() in LAMBDAS
+        for argument in one["arguments"]
+    }
+    for one in _expressions(tree):
+        if one["class"] == "FUNCTION" and one["function_name"].lower() in JSON_PATHS:
+            paths = [argument["expression"] for argument in one["arguments"][1:]]
+        elif one["class"] == "LAMBDA" and id(one) not in lambdas:
+            paths = [one["expr"]]  # `->` is read as a lambda wherever it stands
+        else:
+            continue
+        for part in _expressions(paths):
+            written_out = part["class"] in ("CONSTANT", "CAST", "TYPE") or (
+                part["class"] == "FUNCTION" and part["function_name"] == "list_value"
+            )
+            if not written_out or "*" in (path := _literal(part)) or ".." in path:
+                raise ConfigError(
+                    f"where {shown(text)}: a path into JSON must be written out, without * and "
+                    "..: use one such as '$.name' or '$[0]'"
+                )
+
+
+def _literal(node: dict[str, Any]) -> str:
+    """Return a constant as it is written, empty for other nodes."""
+    return str(node["literal"].get("text", "")) if node["class"] == "CONSTANT" else ""
 
 
 def _check_type(text: str, node: dict[str, Any]) -> None:

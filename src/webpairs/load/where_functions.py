@@ -60,3 +60,11 @@ _TYPES: Final = """
 """
 TYPES: Final = frozenset((*_TYPES.split(), "timestamp with time zone", "time with time zone"))
 """As DuckDB's parser spells those of one value, and as people may."""
+_JSON_PATHS: Final = """
+    json_extract json_extract_string json_extract_path json_extract_path_text json_exists json_type
+    json_array_length json_keys json_value -> ->>
+"""
+JSON_PATHS: Final = frozenset(_JSON_PATHS.split())
+"""Functions that take a path after the JSON. One with a wildcard (`$.*`, `$[*]`, `$..a`) makes a
+list of values that is as long as the text, and a wildcard after a wildcard multiplies."""
+LAMBDAS: Final = frozenset(("list_filter", "filter", "array_filter"))
