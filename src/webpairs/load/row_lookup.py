@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,6 +24,7 @@ import pyarrow.compute
 
 from webpairs.errors import ConfigError, Drop
 from webpairs.extract.url import normalise_url, url_hash
+from webpairs.load.bounded import FILE, Bounds, Row, bounded_rows
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import raw_name
 from webpairs.load.run_folder import RunFolder
@@ -54,6 +55,8 @@ class ShownRow:
     """What lies where: file and place in it."""
     superseded: bool = False
     """Whether the candidate was tried again, and another row tells what came of it."""
+    cut: tuple[str, ...] = ()
+    """Columns whose value is not whole (bounded.py)."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -62,6 +65,7 @@ class ShownRow:
             "shard": self.shard,
             "superseded": self.superseded,
             "columns": self.columns,
+            "cut": list(self.cut),
             "lies_in": dict(self.lies_in),
         }
 
@@ -96,7 +100,8 @@ def show_rows(folder: str | Path, asked: str) -> ShownRows:
     found = finder.samples() + finder.drops()
     if not found:
         raise ConfigError(_nothing(dataset, by, asked))
-    rows = [_tell(dataset, *one) for one in found[:MAX_ROWS]]
+    bounds = FILE.share(1, min(len(found), MAX_ROWS))
+    rows = [_tell(dataset, *one, bounds) for one in found[:MAX_ROWS]]
     return ShownRows(dataset.source.folder, asked, by, _superseded(rows), len(found))
 
 
@@ -213,28 +218,33 @@ def _equal(column: pa.ChunkedArray, values: Sequence[Any]) -> list[int]:
 
 
 def _tell(
-    dataset: Dataset, kind: Literal["sample", "drop"], place: int, shard: str, row: int
+    dataset: Dataset,
+    kind: Literal["sample", "drop"],
+    place: int,
+    shard: str,
+    row: int,
+    bounds: Bounds,
 ) -> ShownRow:
     source = dataset.source
     if kind == "drop":
         path = source.folder / "drops" / f"{shard}.parquet"
-        columns = _row(path, row)
-        known = {name: value for name, value in columns.items() if value is not None}
-        return ShownRow(kind, shard, known, (("drop", f"{path}, row {row}"),))
+        told = bounded_rows(_row(path, row), bounds)[0]
+        known = {name: value for name, value in told.values.items() if value is not None}
+        return ShownRow(kind, shard, known, (("drop", f"{path}, row {row}"),), cut=told.cut)
     piece = dataset.piece(place, np.array([row]), source.column_names)
-    columns = {} if piece is None else piece.table.to_pylist()[0]
+    told = Row({}) if piece is None else bounded_rows(piece.table, bounds)[0]
     lies_in = _lies_in(source, shard, row) if isinstance(source, RunFolder) else ()
-    return ShownRow(kind, shard, columns, lies_in)
+    return ShownRow(kind, shard, told.values, lies_in, cut=told.cut)
 
 
-def _row(path: Path, row: int) -> dict[str, Any]:
+def _row(path: Path, row: int) -> pa.Table:
     """Return one row of a parquet file, of which its row group is read."""
     with open_bounded(path) as file:
         for number in range(file.num_row_groups):
             num_rows = file.metadata.row_group(number).num_rows
             if row < num_rows:
                 group = file.read_row_group(number, use_threads=False)
-                return group.slice(row, 1).to_pylist()[0]
+                return group.slice(row, 1)
             row -= num_rows
     raise ConfigError(f"{path} has no row {row}")
 
@@ -277,7 +287,7 @@ def _superseded(rows: list[ShownRow]) -> tuple[ShownRow, ...]:
         uid = row.columns.get("uid")
         last[uid] = max(last.get(uid, ""), order[id(row)])
     return tuple(
-        ShownRow(row.kind, row.shard, row.columns, row.lies_in, superseded=True)
+        replace(row, superseded=True)
         if row.columns.get("uid") is not None and order[id(row)] < last[row.columns["uid"]]
         else row
         for row in rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from webpairs.load.bounded import LIST, bounded_rows
 from webpairs.load.dataset import open_dataset
 from webpairs.load.export_columns import with_label_names
 from webpairs.load.source import PIECE_ROWS
@@ -28,11 +29,13 @@ def first_rows(options: SearchOptions) -> SearchResult:
             place += 1
         left = options.k - len(hits)
         table = with_label_names(piece.table.slice(0, left))
-        for row, found in zip(piece.rows.tolist(), table.to_pylist(), strict=False):
-            uid = found.get("uid")
-            shown = {name: found[name] for name in columns}
+        rows = bounded_rows(table, LIST.share(table.num_rows, options.k))
+        for row, found in zip(piece.rows.tolist(), rows, strict=False):
+            uid = found.values.get("uid")
+            shown = {name: found.values[name] for name in columns}
             text = uid.hex() if isinstance(uid, bytes) else uid
-            hits.append(Hit(start + row, found["key"], text, None, shown))
+            cut = tuple(name for name in columns if name in found.cut)
+            hits.append(Hit(start + row, found.values["key"], text, None, shown, cut=cut))
             if options.pictures:
                 shard = dataset.shard(piece.place)
                 pictures.append(shard.image(row) if source.has_images else None)

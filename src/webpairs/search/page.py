@@ -64,7 +64,7 @@ def _item(hit: Hit, picture: bytes | None) -> str:
     url = visible(str(hit.columns.get("url", "")))
     similarity = "" if hit.similarity is None else f"{hit.similarity:.3f} &middot; "
     link = escape(url)
-    if url.startswith(("http://", "https://")):
+    if url.startswith(("http://", "https://")) and "url" not in hit.cut:
         link = f'<a href="{link}" rel="noopener noreferrer nofollow">{link}</a>'
     return (
         f"<li><figure>{_picture(picture, caption)}"

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from webpairs.files import require_regular
+from webpairs.load.bounded import LIST, Bounds, Row, bounded_rows
 from webpairs.load.source import Rows
 from webpairs.load.where import Expression
 from webpairs.search.index_file import damaged
@@ -67,18 +68,22 @@ class RowStore:
     def __reduce__(self) -> tuple[type[RowStore], tuple[Path, Rows]]:
         return RowStore, (self._path, self.offsets)
 
-    def rows(self, rows: Rows) -> list[dict[str, Any] | None]:
-        """Return what is known of `rows`, in this order; None: it could not be read."""
+    def rows(self, rows: Rows, bounds: Bounds = LIST) -> list[Row | None]:
+        """Return what is known of `rows`, in this order, bounded; None: it could not be read."""
         if not len(rows):
             return []
+        rows, which = np.unique(rows, return_inverse=True)
         numbers = np.searchsorted(self._starts, rows, "right") - 1
         places = (rows - self._starts[numbers]).tolist()
         picked = [
             self.batch(number).slice(place, 1)
             for number, place in zip(numbers.tolist(), places, strict=True)
         ]
-        found = pa.Table.from_batches(picked).select(SCHEMA.names).to_pylist()
-        return [None if one["key"] is None else one for one in found]
+        found = bounded_rows(
+            pa.Table.from_batches(picked).select(SCHEMA.names), bounds.share(len(rows), len(which))
+        )
+        known = [None if one.values["key"] is None else one for one in found]
+        return [known[place] for place in which.tolist()]
 
     def table(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:
         """Return columns of rising `rows`, None: of all, of at most `most`; those that are known.

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from webpairs.errors import ConfigError
+from webpairs.load.bounded import LIST, Bounds, Row, bounded_rows
 from webpairs.load.dataset import Dataset, open_dataset
 from webpairs.load.features import TABULAR
 from webpairs.load.source import Rows, Source, take
@@ -77,6 +78,8 @@ class Hit:
     name), and others."""
     folded: tuple[int, ...] = ()
     """Rows that show the same and are less near, where such are folded; best first."""
+    cut: tuple[str, ...] = ()
+    """Columns whose value is not whole (load/bounded.py)."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -87,6 +90,7 @@ class Hit:
             "similarity": self.similarity,
             "columns": dict(self.columns),
             "folded": list(self.folded),
+            "cut": list(self.cut),
         }
 
 
@@ -224,6 +228,7 @@ class Searcher:
         where: str | None = None,
         unique: bool = False,
         columns: Sequence[str] = TABULAR,
+        bounds: Bounds = LIST,
     ) -> list[Hit]:
         """Return the k samples whose embeddings of a kind are nearest to a query, best first.
 
@@ -241,11 +246,11 @@ class Searcher:
         there = rows >= 0
         rows, similarities = rows[there], similarities[there]
         if not unique:
-            return self.hits(rows[offset:end], similarities[offset:end], columns)
+            return self.hits(rows[offset:end], similarities[offset:end], columns, bounds)
         groups = fold_copies(index.vectors.take(rows))[offset:end]
         best = np.array([group[0] for group in groups], np.int64)
         folded = {int(rows[group[0]]): tuple(rows[group[1:]].tolist()) for group in groups}
-        hits = self.hits(rows[best], similarities[best], columns)
+        hits = self.hits(rows[best], similarities[best], columns, bounds)
         return [replace(hit, folded=folded[hit.row]) for hit in hits]
 
     def search_captions(
@@ -256,46 +261,58 @@ class Searcher:
         *,
         where: str | None = None,
         columns: Sequence[str] = TABULAR,
+        bounds: Bounds = LIST,
     ) -> list[Hit]:
         """Return the first k samples whose caption has these words; no model is needed."""
         among = None if where is None else self.rows_where(where)
-        return self.hits(find_words(self._rows, among, texts, without, k), None, columns)
+        rows = find_words(self._rows, among, texts, without, k)
+        return self.hits(rows, None, columns, bounds)
 
     def hits(
-        self, rows: Rows, similarities: Floats | None, columns: Sequence[str] = TABULAR
+        self,
+        rows: Rows,
+        similarities: Floats | None,
+        columns: Sequence[str] = TABULAR,
+        bounds: Bounds = LIST,
     ) -> list[Hit]:
         """Return samples by their numbers, in this order, with columns of metadata.
 
-        Samples whose metadata cannot be read are left out. Columns that are not the page's are
-        read from the shards, which takes longer.
+        Long values are cut, and users of URLs left out (load/bounded.py). Samples whose metadata
+        cannot be read are left out. Columns that are not the page's are read from the shards,
+        which takes longer.
         """
         others = [name for name in columns if name not in TABULAR]
-        more = self._columns_of(rows, others) if others else None
+        more = self._columns_of(rows, others, bounds) if others else None
         hits: list[Hit] = []
         for number, (row, sample) in enumerate(
-            zip(rows.tolist(), self._rows.rows(rows), strict=True)
+            zip(rows.tolist(), self._rows.rows(rows, bounds), strict=True)
         ):
             if sample is None or (more is not None and row not in more):
                 continue
-            known = sample if more is None else sample | more[row]
-            uid: bytes | None = sample["uid"]
+            known, cut = sample.values, sample.cut
+            uid: bytes | None = known["uid"]
+            key = known["key"]
+            if more is not None:
+                known, cut = known | more[row].values, (*cut, *more[row].cut)
             similarity = None if similarities is None else float(similarities[number])
             shown = {name: known[name] for name in columns}
-            key = sample["key"]
-            hits.append(Hit(row, key, None if uid is None else uid.hex(), similarity, shown))
+            text = None if uid is None else uid.hex()
+            cut = tuple(name for name in columns if name in cut)
+            hits.append(Hit(row, key, text, similarity, shown, cut=cut))
         return hits
 
-    def _columns_of(self, rows: Rows, names: Sequence[str]) -> dict[int, dict[str, Any]]:
+    def _columns_of(self, rows: Rows, names: Sequence[str], bounds: Bounds) -> dict[int, Row]:
         """Return columns by the number of the row, without what cannot be read."""
         places = np.searchsorted(self._vectors.offsets, rows, "right") - 1
-        found: dict[int, dict[str, Any]] = {}
+        found: dict[int, Row] = {}
         for place in np.unique(places).tolist():
             first = int(self._vectors.offsets[place])
             here = np.unique(rows[places == place]) - first
             piece = self.dataset.piece(place, here, names)
             if piece is not None:
+                share = bounds.share(len(here), len(rows))
                 numbers = (piece.rows + first).tolist()
-                found |= zip(numbers, piece.table.to_pylist(), strict=True)
+                found |= zip(numbers, bounded_rows(piece.table, share), strict=True)
         return found
 
     def table(self, rows: Rows | None, names: Sequence[str], most: int) -> pa.Table:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from webpairs import __version__
+from webpairs.load.bounded import FILE
 from webpairs.quantities import counted
 from webpairs.serve.body import read_body, read_json
 from webpairs.serve.facets import count_facets
@@ -18,9 +19,10 @@ from webpairs.serve.json import json_response
 from webpairs.serve.near_threshold import near_threshold
 from webpairs.serve.refusal import UNUSABLE, Refusal
 from webpairs.serve.requests import ExportRequest, SearchRequest, TermRequest, from_query
-from webpairs.serve.row import describe_row
+from webpairs.serve.row import describe_rows
 from webpairs.serve.save import saved
 from webpairs.serve.state import served_of, state_of
+from webpairs.serve.whole_text import part_of
 
 MAX_ROWS: Final = 100
 """Rows with all their columns at once."""
@@ -35,24 +37,29 @@ async def answer_health(request: Request) -> Response:
 
 async def answer_datasets(request: Request) -> Response:
     """Say what is served."""
-    return json_response(datasets(request))
+    return await state_of(request).reply(lambda: json_response(datasets(request)))
 
 
 async def answer_search(request: Request) -> Response:
     """Return what a search finds."""
     asked = await read_search(request)
-    return json_response(await find(state_of(request), served_of(request), asked))
+    state = state_of(request)
+    found = await find(state, served_of(request), asked)
+    return await state.reply(lambda: json_response(found))
 
 
 async def answer_facets(request: Request) -> Response:
     """Return counts of the values of columns."""
     asked = await read_search(request)
-    return json_response(await count_facets(state_of(request), served_of(request), asked))
+    state = state_of(request)
+    found = await count_facets(state, served_of(request), asked)
+    return await state.reply(lambda: json_response(found))
 
 
 async def answer_row(request: Request) -> Response:
     """Return every fact of a sample, and what is like it."""
-    return json_response(await detail(request, request.path_params["key"]))
+    row = await detail(request, request.path_params["key"])
+    return await state_of(request).reply(lambda: json_response(row))
 
 
 async def answer_rows(request: Request) -> Response:
@@ -62,10 +69,22 @@ async def answer_rows(request: Request) -> Response:
     if not 1 <= len(keys) <= MAX_ROWS:
         raise Refusal(UNUSABLE, f"keys names {counted(len(keys), 'sample')}: name 1 to {MAX_ROWS}")
 
-    def read() -> list[dict[str, Any]]:
-        return [describe_row(served, served.row_of(key), state.options) for key in keys]
+    def read() -> Response:
+        rows = [served.row_of(key) for key in keys]
+        return json_response({"rows": describe_rows(served, rows, state.options)})
 
-    return json_response({"rows": await state.work(read)})
+    return await state.reply(read)
+
+
+async def answer_text(request: Request) -> Response:
+    """Return a part of one text of a sample."""
+    served, (key, column) = served_of(request), map(request.path_params.get, ("key", "column"))
+    offset = _number(request, "offset", 0, 0, 2**40)
+
+    def read() -> Response:
+        return json_response(part_of(served, str(key), str(column), offset))
+
+    return await state_of(request).reply(read)
 
 
 async def answer_random(request: Request) -> Response:
@@ -77,22 +96,23 @@ async def answer_random(request: Request) -> Response:
 
     await choose_rows(state, served, where)
 
-    def pick() -> list[dict[str, Any]]:
+    def pick() -> Response:
         rows = rows_where(served, where)
         total = served.vectors.num_rows if rows is None else len(rows)
         rng = np.random.default_rng(seed)
         picked = rng.choice(total, min(num, total), replace=False) if total else np.zeros(0, int)
         chosen = picked if rows is None else rows[picked]
-        return [shown(served, hit) for hit in served.searcher.hits(chosen, None)]
+        hits = [shown(served, hit) for hit in served.searcher.hits(chosen, None)]
+        return json_response({"hits": hits, "seed": seed})
 
-    return json_response({"hits": await state.work(pick), "seed": seed})
+    return await state.reply(pick)
 
 
 async def answer_near_threshold(request: Request) -> Response:
     """Return what is just above and just below the threshold."""
     served = served_of(request)
     num = _number(request, "k", 24, 1, MAX_ROWS)
-    return json_response(await state_of(request).work(lambda: near_threshold(served, num)))
+    return await state_of(request).reply(lambda: json_response(near_threshold(served, num)))
 
 
 async def answer_export(request: Request) -> Response:
@@ -102,9 +122,9 @@ async def answer_export(request: Request) -> Response:
 
     def save() -> Response:
         rows = np.array([served.row_of(key) for key in dict.fromkeys(asked.keys)], np.int64)
-        return saved(served.name, served.searcher.hits(rows, None), asked.format)
+        return saved(served.name, served.searcher.hits(rows, None, bounds=FILE), asked.format)
 
-    return await state_of(request).work(save)
+    return await state_of(request).reply(save)
 
 
 async def read_search(request: Request) -> SearchRequest:
@@ -134,7 +154,7 @@ async def detail(request: Request, key: str) -> dict[str, Any]:
     state, served = state_of(request), served_of(request)
 
     def read() -> dict[str, Any]:
-        return describe_row(served, served.row_of(key), state.options)
+        return describe_rows(served, [served.row_of(key)], state.options)[0]
 
     row = await state.work(read)
     like = SearchRequest(terms=(TermRequest(key=key),), k=NUM_NEIGHBOURS + 1)

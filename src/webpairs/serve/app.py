@@ -53,6 +53,7 @@ ROUTES: Final = [
     Route("/api/{dataset}/near-threshold", api.answer_near_threshold, methods=_GET),
     Route("/api/{dataset}/rows", api.answer_rows, methods=_GET),
     Route("/api/{dataset}/rows/{key}", api.answer_row, methods=_GET),
+    Route("/api/{dataset}/rows/{key}/text/{column}", api.answer_text, methods=_GET),
     Route("/api/{dataset}/images/{key}", answer_image, methods=_GET),
     Route("/api/{dataset}/export", api.answer_export, methods=["POST"]),
     Route("/health", api.answer_health, methods=_GET),

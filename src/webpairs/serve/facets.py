@@ -28,6 +28,8 @@ NEAREST: Final = 1_000
 MAX_ROWS: Final = 1_000_000
 """Of a dataset, or of what a filter leaves, so many are counted: shards hold samples at random."""
 MAX_VALUES: Final = 12
+MAX_VALUE_CHARS: Final = 250
+"""Of a value that is listed: longer ones count among the others. A host has at most 253."""
 MAX_KEPT: Final = 64
 """Counts of a dataset's filters that are remembered."""
 _SIZES: Final = (1, 128, 256, 512, 1024)
@@ -94,7 +96,16 @@ def _counts(served: Served, rows: Rows | None) -> dict[str, Any]:
 
 
 def _count(facet: Facet, table: pa.Table) -> dict[str, Any]:
-    counts = pc.value_counts(pa.chunked_array([*_chunks(facet.values(table))]))
+    values = pa.chunked_array([*_chunks(facet.values(table))])
+    num_unlisted = 0
+    if pa.types.is_string(values.type):
+        is_unlisted = pc.greater(pc.utf8_length(values), MAX_VALUE_CHARS)
+        if facet.name == "host":
+            # A user and a password stand before the host, and would be in the expression, too.
+            is_unlisted = pc.or_(is_unlisted, pc.match_substring(values, "@"))
+        num_unlisted = pc.sum(is_unlisted).as_py() or 0
+        values = pc.if_else(is_unlisted, None, values) if num_unlisted else values
+    counts = pc.value_counts(values)
     pairs = [(one["values"], one["counts"]) for one in counts.to_pylist()]
     known = [pair for pair in pairs if pair[0] is not None]
     known.sort(key=(lambda pair: pair[0]) if facet.in_order else (lambda pair: (-pair[1], pair[0])))
@@ -106,7 +117,9 @@ def _count(facet: Facet, table: pa.Table) -> dict[str, Any]:
             {"value": facet.label(value), "count": count, "where": facet.where(value)}
             for value, count in shown
         ],
-        "others": sum(count for _, count in known) - sum(count for _, count in shown),
+        "others": num_unlisted
+        + sum(count for _, count in known)
+        - sum(count for _, count in shown),
     }
 
 
@@ -175,8 +188,10 @@ def _equals(expression: str, value: str) -> str:
 
 
 def _hosts(table: pa.Table) -> Any:
-    pattern = r"^[a-zA-Z][a-zA-Z0-9+.-]*://(?P<host>[^/]*)"
-    return pc.struct_field(pc.extract_regex(table.column("url"), pattern), "host")
+    pattern = r"^[a-zA-Z][a-zA-Z0-9+.-]{0,20}://(?P<host>[^/]*)"
+    # The begin is enough: what has more than MAX_VALUE_CHARS is not listed.
+    begins = pc.utf8_slice_codeunits(table.column("url"), 0, 2 * MAX_VALUE_CHARS)
+    return pc.struct_field(pc.extract_regex(begins, pattern), "host")
 
 
 def _similarity_steps(table: pa.Table) -> Any:

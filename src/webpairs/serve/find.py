@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from webpairs.load.bounded import LIST, Bounds
 from webpairs.load.source import Rows
 from webpairs.search.copies import fold_copies
 from webpairs.search.model import NoModel
@@ -28,8 +29,10 @@ MANY_ALIKE: Final = 0.25
 """Part of the first results that shows what a better one shows, from which on they are folded."""
 
 
-async def find(state: State, served: Served, request: SearchRequest) -> dict[str, Any]:
-    """Return the reply to a search.
+async def find(
+    state: State, served: Served, request: SearchRequest, bounds: Bounds = LIST
+) -> dict[str, Any]:
+    """Return the reply to a search, with texts that are no longer than `bounds`.
 
     Texts are looked for in captions where there is no model. Raises Refusal and ConfigError for
     what cannot be searched for.
@@ -54,11 +57,11 @@ async def find(state: State, served: Served, request: SearchRequest) -> dict[str
     await choose_rows(state, served, request.where)
     with state.metrics.time("full_knn_request_time"):
         if no_model:
-            page = await state.work(lambda: _by_words(served, request))
+            page = await state.work(lambda: _by_words(served, request, bounds))
         elif terms:
-            page = await state.work(lambda: _by_terms(state, served, request, terms, kind))
+            page = await state.work(lambda: _by_terms(state, served, request, terms, kind, bounds))
         else:
-            page = await state.work(lambda: _in_order(served, request))
+            page = await state.work(lambda: _in_order(served, request, bounds))
     chance = None
     if terms:
         chance = await state.work(lambda: similarity_by_chance(served, combine(terms).kind, kind))
@@ -157,7 +160,12 @@ def nearest_rows(
 
 
 def _by_terms(
-    state: State, served: Served, request: SearchRequest, terms: Sequence[Term], kind: Kind
+    state: State,
+    served: Served,
+    request: SearchRequest,
+    terms: Sequence[Term],
+    kind: Kind,
+    bounds: Bounds,
 ) -> _Page:
     unique = request.unique
     if unique == "auto":
@@ -169,6 +177,7 @@ def _by_terms(
         kind=kind,
         where=request.where,
         unique=unique,
+        bounds=bounds,
     )
     return replace(_page(served, request, hits), unique=unique)
 
@@ -182,22 +191,22 @@ def _are_many_alike(
     return len(rows) - len(groups) >= max(1, MANY_ALIKE * len(rows))
 
 
-def _by_words(served: Served, request: SearchRequest) -> _Page:
+def _by_words(served: Served, request: SearchRequest, bounds: Bounds) -> _Page:
     texts = [one.text or "" for one in request.terms if one.weight > 0]
     without = [one.text or "" for one in request.terms if one.weight <= 0]
     num = request.offset + request.k + 1
-    hits = served.searcher.search_captions(texts, without, num, where=request.where)
+    hits = served.searcher.search_captions(texts, without, num, where=request.where, bounds=bounds)
     return _page(served, request, hits[request.offset :])
 
 
-def _in_order(served: Served, request: SearchRequest) -> _Page:
+def _in_order(served: Served, request: SearchRequest, bounds: Bounds) -> _Page:
     start, end = request.offset, request.offset + request.k + 1
     rows = rows_where(served, request.where)
     if rows is None:
         chosen = np.arange(start, min(end, served.vectors.num_rows))
     else:
         chosen = rows[start:end]
-    return _page(served, request, served.searcher.hits(chosen, None))
+    return _page(served, request, served.searcher.hits(chosen, None, bounds=bounds))
 
 
 def _page(served: Served, request: SearchRequest, hits: Sequence[Hit]) -> _Page:

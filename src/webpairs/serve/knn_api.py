@@ -36,6 +36,8 @@ from webpairs.serve.terms import make_terms
 from webpairs.sniff import IMAGES, sniff
 
 MAX_IMAGE_PATH_BYTES: Final = 20_000_000
+MAX_IMAGES_BYTES: Final = 24_000_000
+"""Of the image files in a reply; base64 makes 32 MB of them."""
 _LABELS_LEFT_OUT: Final = frozenset(("NSFW",))
 
 
@@ -107,15 +109,18 @@ async def answer_metadata(request: Request) -> Response:
         if not 0 <= one < num:
             raise Refusal(UNKNOWN, f"id {one}: {served.name} has ids 0 to {num - 1}")
 
-    def read() -> list[dict[str, Any]]:
+    def read() -> Response:
         hits = served.searcher.hits(np.array(asked.ids, np.int64), None, _columns(served))
-        return [
-            {"id": hit.row, "metadata": _metadata(served, hit, str(request.base_url))}
-            for hit in hits
-        ]
+        images = Images(served)
+        return json_response(
+            [
+                {"id": hit.row, "metadata": _metadata(served, hit, str(request.base_url), images)}
+                for hit in hits
+            ]
+        )
 
     with state.metrics.time("metadata_get_time"):
-        return json_response(await state.work(read))
+        return await state.reply(read)
 
 
 async def answer_knn(request: Request) -> Response:
@@ -131,7 +136,7 @@ async def answer_knn(request: Request) -> Response:
         term, length = _term(asked, served.vectors.dim)
         terms = await make_terms(state, served, [term], kind)
 
-        def answer() -> tuple[list[dict[str, Any]], list[str]]:
+        def answer() -> Response:
             rows, similarities = nearest_rows(state, served, terms, kind, num_ids)
             warnings = _warnings(asked, served)
             if asked.deduplicate and len(rows):
@@ -147,13 +152,17 @@ async def answer_knn(request: Request) -> Response:
             with state.metrics.time("metadata_get_time"):
                 if known is None or _columns(served) != TABULAR:
                     known = served.searcher.hits(rows[:num_images], None, _columns(served))
-                metadata = _described(served, rows[:num_images], known, str(request.base_url))
-            return _results(rows, similarities * length, metadata), warnings
+                images = Images(served)
+                base = str(request.base_url)
+                metadata = _described(served, rows[:num_images], known, base, images)
+            if images.num_left_out:
+                warnings.append(f"image: {MAX_IMAGES_BYTES:,} bytes of image files in a reply")
+            # RFC 9111 has retired the header; clients that know none ignore it.
+            said = ", ".join(f'299 - "{one}"' for one in warnings)
+            results = _results(rows, similarities * length, metadata)
+            return json_response(results, headers={"warning": said} if said else None)
 
-        results, warnings = await state.work(answer)
-    # RFC 9111 has retired the header; clients that know none ignore it.
-    headers = {"warning": ", ".join(f'299 - "{one}"' for one in warnings)} if warnings else None
-    return json_response(results, headers=headers)
+        return await state.reply(answer)
 
 
 def _numbers(asked: KnnRequest) -> tuple[int, int]:
@@ -199,11 +208,11 @@ def _unsafe(hits: Sequence[Hit]) -> list[int]:
 
 
 def _described(
-    served: Served, rows: Rows, hits: Sequence[Hit], base: str
+    served: Served, rows: Rows, hits: Sequence[Hit], base: str, images: Images
 ) -> dict[int, dict[str, Any]]:
     """Return the metadata of those of the hits that are among rows, by row."""
     wanted = set(rows.tolist())
-    return {hit.row: _metadata(served, hit, base) for hit in hits if hit.row in wanted}
+    return {hit.row: _metadata(served, hit, base, images) for hit in hits if hit.row in wanted}
 
 
 def _results(
@@ -220,7 +229,7 @@ def _columns(served: Served) -> Sequence[str]:
     return (*TABULAR, "image_path") if "image_path" in served.columns else TABULAR
 
 
-def _metadata(served: Served, hit: Hit, base: str) -> dict[str, Any]:
+def _metadata(served: Served, hit: Hit, base: str, images: Images) -> dict[str, Any]:
     """Return the columns that clip-retrieval's clients know, and some beside them."""
     columns = hit.columns
     found: dict[str, Any] = {
@@ -233,23 +242,43 @@ def _metadata(served: Served, hit: Hit, base: str) -> dict[str, Any]:
         "license": columns["license"],
         "caption_similarity": columns["similarity"],
     }
+    if hit.cut:
+        found["cut"] = list(hit.cut)
     if served.has_images:
         found["thumbnail"] = base.rstrip("/") + picture_path(served, hit.key)
     if (path := columns.get("image_path")) is not None:
         found["image_path"] = path
-        if (image := _image_at(served, str(path))) is not None:
+        if (image := images.read(str(path))) is not None:
             found["image"] = image
     return found
 
 
-def _image_at(served: Served, path: str) -> str | None:
-    """Return base64 of an image file inside the dataset's folder; None of all others."""
-    root = served.searcher.dataset.source.folder.resolve()
-    try:
-        file = (root / Path(path)).resolve()
-        if not file.is_relative_to(root):
+class Images:
+    """The image files inside a dataset's folder that one reply holds."""
+
+    def __init__(self, served: Served) -> None:
+        self._root = served.searcher.dataset.source.folder.resolve()
+        self._left_bytes = MAX_IMAGES_BYTES
+        self.num_left_out = 0
+        """Files that were too much for the reply."""
+
+    def read(self, path: str) -> str | None:
+        """Return base64 of an image file of the folder; None of all others, and of too much."""
+        if not self._left_bytes:
+            self.num_left_out += 1
             return None
-        data = read_regular(file, MAX_IMAGE_PATH_BYTES)
-    except (OSError, ValueError):
-        return None
-    return base64.b64encode(data).decode() if sniff(data) in IMAGES else None
+        try:
+            file = (self._root / Path(path)).resolve()
+            if not file.is_relative_to(self._root):
+                return None
+            data = read_regular(file, MAX_IMAGE_PATH_BYTES)
+        except (OSError, ValueError):
+            return None
+        if sniff(data) not in IMAGES:
+            return None
+        if len(data) > self._left_bytes:
+            self._left_bytes = 0  # no more files are read for nothing
+            self.num_left_out += 1
+            return None
+        self._left_bytes -= len(data)
+        return base64.b64encode(data).decode()

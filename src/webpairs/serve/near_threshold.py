@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import pyarrow.compute
 
 from webpairs.errors import Drop
+from webpairs.load.bounded import LIST, bounded_rows
 from webpairs.load.features import MISSING_SIMILARITY, numbers
 from webpairs.load.run_folder import RunFolder
 from webpairs.parquet_file import UNREADABLE, read_columns
@@ -58,12 +60,17 @@ def _dropped(served: Served, nearest: Nearest) -> list[dict[str, Any]]:
         rows = np.flatnonzero(pc.equal(table.column("reason"), str(Drop.SIMILARITY)).to_numpy())
         values = numbers(table.column("similarity"), table.num_rows)[rows]
         nearest.add(values, place, rows, _example(values, place, rows))
-    return [_drop(source, one) for one in nearest.found]
+    found: dict[int, dict[str, Any]] = {}
+    for place in {one.place for one in nearest.found}:
+        path = ShardFiles.of(source.folder, source.names[place]).drops
+        here = [number for number, one in enumerate(nearest.found) if one.place == place]
+        table = read_columns(path, _DROPS).take([nearest.found[number].row for number in here])
+        bounded = bounded_rows(table, LIST.share(len(here), len(nearest.found)))
+        found |= {number: row.values for number, row in zip(here, bounded, strict=True)}
+    return [_drop(found[number]) for number in range(len(nearest.found))]
 
 
-def _drop(source: RunFolder, one: Example) -> dict[str, Any]:
-    path = ShardFiles.of(source.folder, source.names[one.place]).drops
-    row = read_columns(path, _DROPS).slice(one.row, 1).to_pylist()[0]
+def _drop(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "uid": row["uid"].hex(),
         "url": row["url"],

@@ -51,6 +51,12 @@ _PATHS: Final[tuple[tuple[str, str, str, Any], ...]] = (
     ("get", "/api/{dataset}/rows/{key}", "Every fact of a sample, and what is like it", None),
     (
         "get",
+        "/api/{dataset}/rows/{key}/text/{column}",
+        "A text that replies cut, in parts of 1,000,000 characters",
+        {"offset": "The first character of the part"},
+    ),
+    (
+        "get",
         "/api/{dataset}/images/{key}",
         "A sample's picture",
         {"size": "Pixels of a side at most, as JPEG"},

@@ -15,16 +15,19 @@ from starlette.responses import Response
 
 from webpairs import __version__
 from webpairs.errors import ConfigError
+from webpairs.load.bounded import PAGE
 from webpairs.quantities import counted
 from webpairs.report.shown import web
 from webpairs.serve.api import datasets, detail
 from webpairs.serve.facets import count_facets
 from webpairs.serve.find import find
 from webpairs.serve.json import to_json
-from webpairs.serve.refusal import UNKNOWN, Refusal
+from webpairs.serve.refusal import UNKNOWN, UNUSABLE, Refusal
 from webpairs.serve.requests import SearchRequest, from_query
 from webpairs.serve.state import state_of
 
+MAX_HITS: Final = 1_000
+"""Results on one page; programs ask the API for more."""
 FOLDER: Final = Path(__file__).parent / "page"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 FILES: Final = {
@@ -43,21 +46,25 @@ async def answer_page(request: Request) -> Response:
         served = state.collection.get(request.query_params.get("index") or None)
     except Refusal as error:
         served = state.collection.get(None)
-        return _page(request, served.name, {**shown, "error": error.message}, error.status)
+        shown["error"] = error.message
+        return await _reply(request, served.name, shown, error.status)
     try:
         asked = from_query(request.query_params)
+        if asked.k > MAX_HITS:
+            message = f"k {asked.k:,}: the page shows at most {MAX_HITS:,} results at once"
+            raise Refusal(UNUSABLE, message)
         if "unique" not in request.query_params:
             asked = msgspec.structs.replace(asked, unique="auto")
         shown["facets"] = await count_facets(state, served, asked)
         shown["facets_of"] = describe_facets(shown["facets"])
-        shown["result"] = await find(state, served, asked)
+        shown["result"] = await find(state, served, asked, PAGE)
         shown |= _turns(request, asked, shown["result"]["more"])
         shown["status"] = describe(asked, shown["result"])
     except Refusal as error:
         shown["error"], status = error.message, error.status
     except ConfigError as error:
         shown["error"], status = str(error), 422
-    return _page(request, served.name, shown, status)
+    return await _reply(request, served.name, shown, status)
 
 
 async def answer_sample(request: Request) -> Response:
@@ -68,8 +75,8 @@ async def answer_sample(request: Request) -> Response:
     except Refusal as error:
         first = state_of(request).collection.get(None).name
         known = name if name in state_of(request).collection.names else first
-        return _page(request, known, {"error": error.message}, error.status)
-    return _page(request, name, {"detail": row})
+        return await _reply(request, known, {"error": error.message}, error.status)
+    return await _reply(request, name, {"detail": row})
 
 
 async def answer_file(request: Request) -> Response:
@@ -79,6 +86,13 @@ async def answer_file(request: Request) -> Response:
         raise Refusal(UNKNOWN, f"no file {name!r}: there are {', '.join(sorted(FILES))}")
     headers = {"cache-control": "no-cache"}
     return Response((FOLDER / name).read_bytes(), headers=headers, media_type=FILES[name])
+
+
+async def _reply(
+    request: Request, name: str, shown: Mapping[str, Any], status: int = 200
+) -> Response:
+    """Return the page, which a thread draws: the server answers others meanwhile."""
+    return await state_of(request).reply(lambda: _page(request, name, shown, status))
 
 
 def _page(request: Request, name: str, shown: Mapping[str, Any], status: int = 200) -> Response:

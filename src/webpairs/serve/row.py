@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ import numpy as np
 
 from webpairs.load.features import raw_name
 from webpairs.schema import METADATA
+from webpairs.search.searcher import Hit
 from webpairs.serve.collection import Served
 from webpairs.serve.find import picture_path
 from webpairs.serve.options import ServeOptions
@@ -70,31 +71,38 @@ _TITLES: Final = {
 _MEANINGS: Final = {column.name: column.meaning for column in METADATA}
 
 
-def describe_row(served: Served, row: int, options: ServeOptions) -> dict[str, Any]:
-    """Return the facts of a sample, every column in one group, and where links lead.
+def describe_rows(
+    served: Served, rows: Sequence[int], options: ServeOptions
+) -> list[dict[str, Any]]:
+    """Return the facts of samples, every column in one group, and where links lead.
 
-    Raises Refusal when its shard cannot be read.
+    Raises Refusal when the shard of one cannot be read.
     """
-    hits = served.searcher.hits(np.array([row]), None, served.columns)
-    if not hits:
-        raise Refusal(UNKNOWN, f"the metadata of sample {row} of {served.name} cannot be read")
-    hit = hits[0]
+    hits = served.searcher.hits(np.array(rows, np.int64), None, served.columns)
+    if missing := [*set(rows).difference(hit.row for hit in hits)]:
+        message = f"the metadata of sample {missing[0]} of {served.name} cannot be read"
+        raise Refusal(UNKNOWN, message)
+    return [_describe(served, hit, options) for hit in hits]
+
+
+def _describe(served: Served, hit: Hit, options: ServeOptions) -> dict[str, Any]:
     columns = {**hit.columns, "key": hit.key}
     if hit.uid is not None:
         columns["uid"] = hit.uid
 
-    def first(feature: str) -> Any:
-        name = raw_name(feature, served.columns)
-        return None if name is None else columns.get(name)
-
+    whole = {name: value for name, value in columns.items() if name not in hit.cut}
+    caption = columns.get(raw_name("caption", served.columns) or "")
     return {
         "dataset": served.name,
-        "row": row,
+        "row": hit.row,
         "key": hit.key,
         "uid": hit.uid,
-        "caption": str(first("caption") or ""),
+        "caption": str(caption or ""),
         "image": picture_path(served, hit.key) if served.has_images else None,
-        "links": _links(columns, first("url"), options.replay_url),
+        "cut": list(hit.cut),
+        "links": _links(
+            whole, whole.get(raw_name("url", served.columns) or ""), options.replay_url
+        ),
         "groups": _groups(columns),
     }
 

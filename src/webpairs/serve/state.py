@@ -8,16 +8,22 @@ from typing import Final, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
+from starlette.responses import Response
 
 from webpairs.serve.collection import Collection, Served
 from webpairs.serve.image_url import ImageFetcher
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.options import ServeOptions
+from webpairs.serve.refusal import UNUSABLE, Refusal
 
 THREADS: Final = 8
 """More than cores: some wait for the disk. Those beyond wait for their turn."""
 FILTERS: Final = 64
 """Threads that wait for users' expressions, which processes run (filter_pool.py)."""
+
+MAX_REPLY_BYTES: Final = 64_000_000
+"""Of an answer in JSON or a page. Twice the 4 million characters of `load/bounded.py`, each of
+which JSON may write as six, are 48 MB: what is larger has other reasons."""
 
 T = TypeVar("T")
 
@@ -40,6 +46,17 @@ class State:
     async def work(self, function: Callable[[], T]) -> T:
         """Return what a function returns, which a thread runs."""
         return await to_thread.run_sync(function, limiter=self._threads)
+
+    async def reply(self, make: Callable[[], Response]) -> Response:
+        """Return an answer that a thread makes: writing JSON or a page takes time, too."""
+        response = await self.work(make)
+        if len(response.body) > MAX_REPLY_BYTES:
+            raise Refusal(
+                UNUSABLE,
+                f"the answer would have {len(response.body):,} bytes, and at most "
+                f"{MAX_REPLY_BYTES:,} are sent: ask for fewer results at once",
+            )
+        return response
 
 
 def state_of(request: Request) -> State:
