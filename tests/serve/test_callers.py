@@ -173,3 +173,30 @@ def test_hosts_and_origins_are_checked(name: str, value: str) -> None:
     options: Any = {name: (value,)}
     with pytest.raises(ConfigError, match=r"is not an? "):
         ServeOptions(sources=("x",), **options)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("localhost:7777@evil.example", "localhost:80:80", "localhost/evil.example", "[::1"),
+        *("localhost evil.example", "localhost:http", "localhost,evil.example", "", "::1"),
+        *("evil.example#localhost", "user@localhost", "localhost\\evil.example"),
+    ],
+)
+def test_what_is_not_a_host_is_refused(client: TestClient, host: str) -> None:
+    assert client.get("/health", headers={"host": host}).status_code == 421
+    assert client.get("/", headers={"host": host}).status_code == 421
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:7777", "127.0.0.1:1234", "[::1]:80", "[::1]"]
+)
+def test_hosts_as_browsers_send_them(client: TestClient, host: str) -> None:
+    assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+def test_nobody_types_an_address_on_a_page(client: TestClient) -> None:
+    headers = {"sec-fetch-site": "none", "origin": PAGE}
+    assert client.get("/api/datasets", headers=headers).status_code == 403
+    del headers["origin"]
+    assert client.get("/api/datasets", headers=headers).status_code == 200

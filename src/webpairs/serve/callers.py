@@ -12,6 +12,7 @@ Sources: W3C Fetch Metadata Request Headers; WHATWG Fetch, 3.2 to 3.7.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from typing import Final
@@ -25,8 +26,12 @@ from webpairs.serve.refusal import BROKEN, FORBIDDEN, MISDIRECTED, Refusal
 PAGES: Final = ("/", "/sample/")
 """Where links of other sites may lead: the page, and its pages of samples."""
 PREFLIGHT_S: Final = 86_400
-_SAME: Final = frozenset(("same-origin", "none"))
-"""`none`: the user typed the address, or took a bookmark."""
+_SAME_ORIGIN: Final = "same-origin"
+_TYPED: Final = "none"
+"""The user typed the address, or took a bookmark: there is no page that asks, and no Origin."""
+_SAME: Final = frozenset((_SAME_ORIGIN, _TYPED))
+_HOST: Final = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{0,5})?")
+"""RFC 9110, 7.2 and RFC 3986, 3.2: a name or an address, and a port; nobody sends a user."""
 
 
 class Callers:
@@ -50,7 +55,9 @@ class Callers:
         if self.answers_origin(headers):
             return
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-        if site in _SAME or (site is None and (origin is None or _is_own(origin, headers))):
+        is_own = origin is None or _is_own(origin, headers)
+        # Behind a proxy Host may be another than the browser's, which says same-origin then.
+        if site == _SAME_ORIGIN or (site in (None, _TYPED) and is_own):
             return
         if site is not None and _is_link(method, path, headers):
             return
@@ -100,7 +107,10 @@ class Callers:
         hosts = headers.getlist("host")
         if len(hosts) > 1 or (not hosts and http_version != "1.0"):
             raise Refusal(BROKEN, "a request names its host once, in the header Host")
-        if hosts and not self._any_host and not self._knows(_bare(_without_port(hosts[0]))):
+        is_known = all(
+            _HOST.fullmatch(one) and self._knows(_bare(_without_port(one))) for one in hosts
+        )
+        if not self._any_host and not is_known:
             raise Refusal(
                 MISDIRECTED,
                 f"this server does not answer as {hosts[0][:200]!r}: ask it by its address, or "
