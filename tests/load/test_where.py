@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -268,3 +273,31 @@ def test_any_text_has_a_depth_or_is_refused(text: str) -> None:
     assert max(map(text.count, "([{")) <= where_text.MAX_DEPTH or any(
         one in text for one in ")]}'\"-"
     )
+
+
+SLOW = (
+    "len(list_filter(string_split(caption, 'a'), lambda x: regexp_matches(caption, '(b|a)+x'))) > 0"
+)
+"""Minutes for a caption of 3,000 letters and 100 rows."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_slow_expression_can_be_stopped(tmp_path: Path, number: int) -> None:
+    rows = [laion_row(one, TEXT="a" * 3_000) for one in range(1_000)]
+    write_laion_metadata(tmp_path / "a.parquet", rows)
+    command = [sys.executable, "-m", "webpairs", "search", str(tmp_path), "--where", SLOW]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        began = time.monotonic()
+        while cpu_seconds(process.pid) < 2.5 and time.monotonic() - began < 60:
+            time.sleep(0.05)
+        assert process.poll() is None, process.communicate()[1]
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors.endswith("webpairs: stopped; type the same line again to go on\n")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

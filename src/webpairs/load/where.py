@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 import orjson
@@ -35,6 +36,8 @@ from webpairs.load.where_text import check_size, shown
 
 if TYPE_CHECKING:
     import duckdb
+
+T = TypeVar("T")
 
 _ALLOWED: Final = frozenset(
     (
@@ -316,9 +319,8 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     connection = _connection()
     connection.register(_TABLE, renamed)
     try:
-        found = connection.execute(
-            f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
-        ).fetchnumpy()["row"]
+        sql = f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
+        found = _interruptible(connection, lambda: connection.execute(sql).fetchnumpy()["row"])
     except _duckdb_error() as error:
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
@@ -327,6 +329,23 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     finally:
         connection.unregister(_TABLE)
     return np.asarray(found, np.int64)
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, function: Callable[[], T]) -> T:
+    """Return what a function returns that queries; Ctrl-C and SIGTERM end the query.
+
+    Python's handlers of signals run in the main thread, and not before DuckDB has returned to it.
+    So there another thread asks, for which the main thread waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    with ThreadPoolExecutor(1, "where") as pool:
+        asked = pool.submit(function)
+        try:
+            return asked.result()
+        finally:
+            if not asked.done():
+                connection.interrupt()
 
 
 def prepare() -> None:
