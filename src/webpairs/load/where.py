@@ -320,7 +320,7 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     connection.register(_TABLE, renamed)
     try:
         sql = f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
-        found = _interruptible(connection, lambda: connection.execute(sql).fetchnumpy()["row"])
+        found = _interruptible(connection, lambda: connection.execute(sql).fetchnumpy())["row"]
     except _duckdb_error() as error:
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
