@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import orjson
@@ -36,8 +36,6 @@ from webpairs.load.where_text import check_size, shown
 
 if TYPE_CHECKING:
     import duckdb
-
-T = TypeVar("T")
 
 _ALLOWED: Final = frozenset(
     (
@@ -320,7 +318,7 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     connection.register(_TABLE, renamed)
     try:
         sql = f"SELECT row FROM {_TABLE} WHERE {expression.sql} ORDER BY row"
-        found = _interruptible(connection, lambda: connection.execute(sql).fetchnumpy())["row"]
+        found = _interruptible(connection, sql)["row"]
     except _duckdb_error() as error:
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
@@ -331,18 +329,18 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
     return np.asarray(found, np.int64)
 
 
-def _interruptible(connection: duckdb.DuckDBPyConnection, function: Callable[[], T]) -> T:
-    """Return what a function returns that queries; Ctrl-C and SIGTERM end the query.
+def _interruptible(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """Return the columns that a query finds, which Ctrl-C and SIGTERM end.
 
     Python's handlers of signals run in the main thread, and not before DuckDB has returned to it.
     So there another thread asks, for which the main thread waits.
     """
     if threading.current_thread() is not threading.main_thread():
-        return function()
+        return connection.execute(sql).fetchnumpy()
     with ThreadPoolExecutor(1, "where") as pool:
-        asked = pool.submit(function)
+        asked = pool.submit(connection.execute, sql)
         try:
-            return asked.result()
+            return asked.result().fetchnumpy()
         finally:
             if not asked.done():
                 connection.interrupt()
