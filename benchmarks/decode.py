@@ -32,13 +32,13 @@ import numpy as np
 from cykooz_resizer import FilterType, ResizeAlg, ResizeOptions, Resizer
 from PIL import Image, ImageDraw, ImageFont
 
-from webpairs import image as product
 from webpairs.clip.architecture import Preprocessing
 from webpairs.clip.model import load_model
 from webpairs.clip.preprocess import square
 from webpairs.demo import pictures
-from webpairs.image import Decoded, ImageRules, decode, store
-from webpairs.sniff import FORMATS
+from webpairs.image import decode as product
+from webpairs.image.decode import Decoded, ImageRules, decode, store
+from webpairs.image.sniff import FORMATS
 
 SIZES = ((640, 480), (1600, 1200))
 NUM_SCENES = 200

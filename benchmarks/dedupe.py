@@ -30,7 +30,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from webpairs.dedupe import (
+from webpairs.checks import parse_bytes
+from webpairs.dedupe.dedupe import (
     CANDIDATES_SCHEMA,
     DedupeRules,
     cut_shards,
@@ -38,8 +39,7 @@ from webpairs.dedupe import (
     plan_dedupe,
 )
 from webpairs.extract.candidates import BUCKETS_KEY
-from webpairs.options import parse_bytes
-from webpairs.schema import DATE, UID
+from webpairs.run_folder.schema import DATE, UID
 
 ROWS_A_FILE = 1_000_000
 DUPLICATES = 0.2

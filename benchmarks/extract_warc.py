@@ -28,13 +28,13 @@ from pathlib import Path
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from resiliparse.parse.html import HTMLTree
 
+from webpairs.crawl.http_message import decode_body
+from webpairs.crawl.inputs import find_inputs
+from webpairs.crawl.warc_records import RecordReader
 from webpairs.extract.html import read_html
 from webpairs.extract.page import ExtractRules
 from webpairs.extract.unit import extract_unit, plan_units
 from webpairs.extract.warc import MAX_PAGE_BYTES, is_page, page_bytes
-from webpairs.http import decode_body
-from webpairs.inputs import find_inputs
-from webpairs.records import RecordReader
 
 RULES = ExtractRules(("alt",), ("src",), 5, ("any",))
 

@@ -9,7 +9,7 @@ The peer in an environment of its own (it pins old versions; pyspark is only imp
     uv pip install -p PEER fastwarc pysimdjson loguru pandas pyarrow fsspec fire requests tqdm \\
         pyspark setuptools
 
-Draws a WAT in the layout of Common Crawl's (tests/extract/wat_files.py), holds that both find the
+Draws a WAT in the layout of Common Crawl's (tests/support/wat_files.py), holds that both find the
 pairs that are in it, and then takes turns: webpairs, peer, webpairs, peer ... each in a process of
 its own on the same core, the file in the page cache. Seconds are of CPU, which other processes of
 a shared machine disturb less than the clock. Beside them: the floors (ISA-L decompressing, FastWARC
@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "extract"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 PEER = """
 import io, json, sys, time
@@ -49,8 +49,9 @@ json.dump({"seconds": seconds, "num": len(found), "pairs": pairs if len(sys.argv
 def pairs_as_the_peer(path: str) -> tuple[list[str], list[str], list[str], list[bytes]]:
     """Return pages, URLs, alts and uids of images with an alt text; uncleaned, unfiltered."""
     from webpairs.extract.page import ExtractStats
-    from webpairs.extract.url import join_urls, uids_of
+    from webpairs.extract.url import join_urls
     from webpairs.extract.wat import read_wat
+    from webpairs.ids import uids_of
 
     pages: list[str] = []
     all_urls: list[str] = []
@@ -86,7 +87,7 @@ def extract_whole(path: str) -> int:
 
 def decompress(path: str) -> int:
     """Read the file through ISA-L and do nothing with it."""
-    from webpairs.extract.gunzip import GunzipReader
+    from webpairs.crawl.gunzip import GunzipReader
 
     num = 0
     buffer = memoryview(bytearray(1 << 20))

@@ -42,9 +42,10 @@ from decode import draw
 from PIL import Image, ImageFilter
 
 import webpairs
+from webpairs.build.shard_writer import ShardWriter
+from webpairs.dataset.torch_loader import gather
 from webpairs.files import write_json
-from webpairs.load.gather import gather
-from webpairs.shard import Keys, ShardFiles, ShardWriter
+from webpairs.run_folder.layout import Keys, ShardFiles
 
 POOL = 200
 SHARDS = 4

@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from webpairs.errors import Drop
-from webpairs.schema import DROPS, METADATA, arrow_schema
-from webpairs.shard import Keys, ShardFiles
+from webpairs.drops import Drop
+from webpairs.run_folder.layout import Keys, ShardFiles
+from webpairs.run_folder.schema import DROPS, METADATA, arrow_schema
 
 SHARD_ROWS = 50_000
 NUM_HOSTS = 5_000_000

@@ -32,13 +32,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import webpairs
-from webpairs.options import parse_bytes
-from webpairs.search.build_index import build_index
-from webpairs.search.exact import nearest
-from webpairs.search.index import Index, open_index
+from webpairs.checks import parse_bytes
+from webpairs.search.index.build import build_index
+from webpairs.search.index.exact import nearest
+from webpairs.search.index.index import Index, open_index
+from webpairs.search.index.vectors import KINDS, Kind, Vectors
+from webpairs.search.index.vectors import vectors_of as open_vectors
 from webpairs.search.options import IndexOptions
-from webpairs.search.vectors import KINDS, Kind, Vectors
-from webpairs.search.vectors import vectors_of as open_vectors
 
 Floats = npt.NDArray[np.float32]
 

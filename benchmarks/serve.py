@@ -40,9 +40,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from search_index import SHARD_ROWS, World, vectors_of, write
 
-from webpairs.search.build_index import build_index
-from webpairs.search.exact import nearest
-from webpairs.search.index import Index, open_index
+from webpairs.search.index.build import build_index
+from webpairs.search.index.exact import nearest
+from webpairs.search.index.index import Index, open_index
 from webpairs.search.options import IndexOptions
 
 Milliseconds = npt.NDArray[np.float64]

@@ -24,7 +24,7 @@ from PIL import Image
 from webpairs import run_demo
 from webpairs.report.options import ReportOptions
 from webpairs.report.write import write_report
-from webpairs.search.build_index import build_index
+from webpairs.search.index.build import build_index
 from webpairs.search.options import IndexOptions
 
 DOCS = Path(__file__).parent

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from run_folders import SmallCrawl
+from support.run_folders import SmallCrawl
 
 from webpairs import BuildOptions, build_dataset
 from webpairs.demo.crawl_files import write_crawl_files

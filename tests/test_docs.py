@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from webpairs.errors import MAX_DETAIL_CHARS, DataError, Drop
-from webpairs.obtain.place import FetchError
+from webpairs.drops import Drop
+from webpairs.errors import MAX_DETAIL_CHARS, DataError
+from webpairs.obtain.url_parts import FetchError
 
 
 def test_a_detail_that_a_server_wrote_is_cut() -> None:

@@ -11,19 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webpairs.checks import check_one, parse_bytes, resolve_workers
 from webpairs.errors import ConfigError
-from webpairs.load.export_options import ExportOptions
+from webpairs.export.options import ExportOptions
 from webpairs.options import (
-    MAX_IMAGE_SIZE_PX,
     MAX_SHARD_SIZE,
     MIN_MEMORY_BYTES,
     BuildOptions,
     ExtractOptions,
     RetryOptions,
-    check_one,
-    parse_bytes,
-    resolve_workers,
 )
+from webpairs.recipes.limits import MAX_IMAGE_SIZE_PX
 from webpairs.report.options import ReportOptions
 from webpairs.search.options import IndexOptions, SearchOptions
 from webpairs.serve.options import ServeOptions

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from webpairs.crawl.inputs import Input, find_inputs
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats, Page
 from webpairs.extract.unit import extract_unit, plan_units
 from webpairs.extract.url import join_url, normalise_url
-from webpairs.inputs import Input, find_inputs
-from webpairs.manifest import new_manifest
+from webpairs.run_folder.manifest import new_manifest
 from webpairs.url_user import without_user
 
 SECRET = "s3cret"
@@ -80,7 +80,7 @@ def test_candidates_hold_no_secret(tmp_path: Path) -> None:
 
 def test_the_manifest_holds_no_secret() -> None:
     inputs = [Input(f"https://me:{SECRET}@a.example/t.csv", "t.csv", "table", 5)]
-    manifest = new_manifest("build", {}, inputs, None)
+    manifest = new_manifest("build", {}, inputs, None, "1")
     assert manifest["inputs"][0]["path"] == "https://a.example/t.csv"
 
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+from webpairs.version import __version__
 
 if TYPE_CHECKING:
+    from webpairs.dataset.dataset import Dataset
+    from webpairs.dataset.dataset import open_dataset as open
     from webpairs.demo.run import run_demo
-    from webpairs.load.dataset import Dataset
-    from webpairs.load.dataset import open_dataset as open
     from webpairs.options import BuildOptions, ExtractOptions
-    from webpairs.run import build_dataset, extract_candidates
-    from webpairs.status import read_status
+    from webpairs.run.run import build_dataset, extract_candidates
+    from webpairs.run_folder.status import read_status
 
 __all__ = [
     "BuildOptions",
@@ -33,12 +33,12 @@ __all__ = [
 
 _MODULES = {
     "BuildOptions": "webpairs.options",
-    "Dataset": "webpairs.load.dataset",
+    "Dataset": "webpairs.dataset.dataset",
     "ExtractOptions": "webpairs.options",
-    "build_dataset": "webpairs.run",
-    "extract_candidates": "webpairs.run",
-    "read_status": "webpairs.status",
-    "open": "webpairs.load.dataset",
+    "build_dataset": "webpairs.run.run",
+    "extract_candidates": "webpairs.run.run",
+    "read_status": "webpairs.run_folder.status",
+    "open": "webpairs.dataset.dataset",
     "run_demo": "webpairs.demo.run",
 }
 _NAMES = {"open": "open_dataset"}

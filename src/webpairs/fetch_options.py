@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from webpairs.checks import check_range
 from webpairs.errors import ConfigError
 from webpairs.obtain.guard import Guard
-from webpairs.obtain.rules import FetchRules
+from webpairs.obtain.limits import FetchRules
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "per_host": 4,
@@ -115,14 +116,6 @@ class FetchOptions:
             retries=values["retries"],
             ignored_signals=ignored_signals,
             keep_opted_out=keep_opted_out,
-        )
-
-
-def check_range(option: str, value: int, least: int, most: int, unit: str) -> None:
-    """Raise ConfigError unless `value` lies between the limits, which are allowed too."""
-    if not least <= value <= most:
-        raise ConfigError(
-            f"{option} {value} is out of range: use {least} to {most} {unit}".rstrip()
         )
 
 

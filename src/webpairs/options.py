@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final
 
+from webpairs.build.hash_check import CHECKS
+from webpairs.checks import check_one, check_range
 from webpairs.errors import ConfigError
-from webpairs.fetch_options import FetchOptions, check_range
-from webpairs.hash_check import CHECKS
+from webpairs.fetch_options import FetchOptions
+from webpairs.obtain.limits import FetchRules
 from webpairs.obtain.permissions import check_signals
-from webpairs.obtain.rules import FetchRules
 from webpairs.quantities import counted, size_of
-from webpairs.recipes import (
-    IMAGE_SOURCES,
-    RESIZE_MODES,
-    STORED_FORMATS,
-    TEXTS,
-    Recipe,
-    load_recipe,
-)
+from webpairs.recipes import load_recipe
+from webpairs.recipes.languages import check_languages
+from webpairs.recipes.limits import MAX_IMAGE_SIZE_PX, MAX_SIDE_PX, QUALITIES
+from webpairs.recipes.recipe import IMAGE_SOURCES, RESIZE_MODES, STORED_FORMATS, TEXTS, Recipe
 
 IMAGES: Final = ("web", "archive")
 NO_MODEL: Final = "none"
@@ -35,13 +29,6 @@ TABLE_SHARD_SIZE: Final = 10_000
 """Candidates of a table in a shard, where most are kept: img2dataset's number too."""
 MAX_SHARD_SIZE: Final = 1_000_000
 MIN_MEMORY_BYTES: Final = 500_000_000
-MAX_IMAGE_SIZE_PX: Final = 4_096
-MAX_TEXT_CHARS: Final = 8_192
-"""As `extract.text.MAX_TEXT_CHARS`, to which texts are cut."""
-MAX_SIDE_PX: Final = 65_500
-"""As `image.MAX_SIDE_PX`: longer ones are dropped anyhow."""
-QUALITIES: Final = {"jpeg": (1, 100), "png": (0, 9), "webp": (1, 100)}
-"""Of PNG zlib's level, as in img2dataset's encode_quality: it changes bytes and no pixel."""
 _QUALITY_FIELDS: Final = {
     "jpeg": "jpeg_quality",
     "png": "png_compression",
@@ -268,45 +255,12 @@ class ExtractOptions:
         )
 
 
-def resolve_workers(workers: int | None) -> int:
-    """Return the number of worker processes: as asked, else one for each usable core."""
-    return workers if workers is not None else len(os.sched_getaffinity(0))
-
-
 def check_lists(options: Any) -> None:
     """Raise ConfigError where a dataclass of options has a text in place of a list of texts."""
     for field in fields(options):
         value = getattr(options, field.name)
         if isinstance(value, str) and str(field.type).startswith("tuple["):
             raise ConfigError(f"{field.name}={value!r} is a text: give a list, such as [{value!r}]")
-
-
-def check_one(option: str, value: str, known: Iterable[str]) -> None:
-    """Raise ConfigError naming the nearest right value unless `value` is known."""
-    names = tuple(known)
-    if value in names:
-        return
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    shown = ", ".join(names) if len(names) <= 12 else ", ".join(names[:12]) + ", ..."
-    raise ConfigError(f"{option} {value!r} is unknown: {hint}use one of {shown}")
-
-
-def parse_bytes(text: str) -> int:
-    """Return the number of bytes that `4GB`, `4G`, `500MB`, `2GiB` or a plain number means."""
-    units = {"": 1, "B": 1}
-    for power, letter in enumerate("KMGT", start=1):
-        units |= {letter: 1000**power, f"{letter}B": 1000**power, f"{letter}IB": 1024**power}
-    stripped = text.strip().upper()
-    number = stripped.rstrip("BKMGTI ")
-    unit = stripped[len(number) :].strip()
-    try:
-        value = float(number) * units[unit]
-    except (ValueError, KeyError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise ConfigError(f"{text!r} is no amount of memory: write it like 4GB, 500MB or 2GiB")
-    return int(value)
 
 
 def _check_common(options: BuildOptions | ExtractOptions) -> None:
@@ -332,16 +286,3 @@ def _check_common(options: BuildOptions | ExtractOptions) -> None:
             f"--max-memory {counted(options.max_memory_bytes, 'byte')} is too little: use at least "
             f"{size_of(MIN_MEMORY_BYTES)}"
         )
-
-
-def check_languages(option: str, languages: tuple[str, ...]) -> None:
-    """Raise ConfigError unless these are codes of languages, or `any` alone."""
-    from webpairs.extract.language import LANGUAGES
-
-    if not languages:
-        raise ConfigError(f"{option} is empty: use any, or codes such as en,de")
-    if "any" in languages and len(languages) > 1:
-        raise ConfigError(f"{option} {','.join(languages)} says any and more: use one of them")
-    if languages not in (("any",), ("en",)):
-        for language in languages:
-            check_one(option, language, ("any", *sorted(LANGUAGES)))

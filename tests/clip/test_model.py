@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_checkpoints import SMALL, save_checkpoint
+from support.random_checkpoints import SMALL, save_checkpoint
 
 from webpairs.clip import hub
 from webpairs.clip.model import describe_model, load_model
@@ -203,7 +203,7 @@ def test_an_unknown_runtime_is_refused() -> None:
 @pytest.mark.compare
 @pytest.mark.filterwarnings("ignore")
 def test_the_table_is_open_clips() -> None:
-    from peers import import_peer
+    from support.peers import import_peer
 
     open_clip = import_peer("open_clip")
     for spec in known_specs():

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_checkpoints import SMALL, Sizes, random_tensors, save_checkpoint
 from safetensors.numpy import save_file
+from support.random_checkpoints import SMALL, Sizes, random_tensors, save_checkpoint
 
 from webpairs.clip.model import load_model
 from webpairs.clip.onnx_runtime import OnnxModel

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peers import import_peer
 from PIL import Image
+from support.peers import import_peer
 
 from webpairs.clip.architecture import Preprocessing
 from webpairs.clip.preprocess import square

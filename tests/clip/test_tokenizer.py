@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from peers import import_peer
-from random_checkpoints import save_tokenizer, small_vocabulary
+from support.peers import import_peer
+from support.random_checkpoints import save_tokenizer, small_vocabulary
 
 from webpairs.clip.tokenizer import END, START, Tokenizer, clean, read_tokenizer
 from webpairs.errors import ConfigError

@@ -26,9 +26,10 @@ from webpairs.demo.oddities import ACCENTED, BROKEN, FOREIGN
 from webpairs.demo.page import Answer
 from webpairs.demo.pictures import HARD_ATTRIBUTES, Scene, draw
 from webpairs.demo.truth import SAMPLE, Candidate, uid_hex
-from webpairs.errors import DataError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 from webpairs.extract.text import clean_text
-from webpairs.image import ImageRules, decode
+from webpairs.image.decode import ImageRules, decode
 from webpairs.recipes import load_recipe
 
 # Records and rows that are broken hold no candidates that anybody saw.

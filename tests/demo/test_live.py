@@ -24,9 +24,10 @@ from webpairs.demo.live import LIVE_BROKEN, METADATA_SERVICE, SERVER
 from webpairs.demo.port import PORT_FILE, kept_port
 from webpairs.demo.server import served
 from webpairs.demo.truth import SAMPLE
-from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import ConfigError, DataError
 from webpairs.extract.optout import opt_out_of
-from webpairs.image import ImageRules, decode
+from webpairs.image.decode import ImageRules, decode
 from webpairs.recipes import load_recipe
 
 MAX_REDIRECTS = 5

@@ -16,8 +16,8 @@ import pytest
 from webpairs.demo.little_web import draw_little_web
 from webpairs.demo.score import score
 from webpairs.demo.truth import SAMPLE, Candidate
-from webpairs.errors import Drop
-from webpairs.schema import DROPS, METADATA, arrow_schema
+from webpairs.drops import Drop
+from webpairs.run_folder.schema import DROPS, METADATA, arrow_schema
 
 Change = Callable[[Candidate], str]
 

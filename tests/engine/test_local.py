@@ -13,14 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import engine_units
 import numpy as np
 import pytest
+from support import engine_units
+from support.paths import TESTS
 
 from webpairs.engine.local import MAX_TRIES, run_units
 from webpairs.errors import ConfigError, RunError
-
-TESTS = Path(__file__).parent
 
 
 class FakeLink:
@@ -230,7 +229,8 @@ def test_a_unit_that_keeps_killing_its_worker_stops_the_run(tmp_path: Path) -> N
 
 
 _COORDINATOR = """
-import engine_units, engine_link
+import engine_link
+from support import engine_units
 from webpairs.engine.local import run_units
 list(run_units(engine_units.{function}, ["spin", "spin"], workers=2, link=engine_link.FakeLink()))
 """

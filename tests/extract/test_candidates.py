@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.extract.candidates import CandidateWriter, bucket_row_groups
 from webpairs.extract.page import ExtractRules, ExtractStats, Page
-from webpairs.extract.url import uid_of
-from webpairs.schema import CANDIDATES, arrow_schema
+from webpairs.ids import uid_of
+from webpairs.run_folder.schema import CANDIDATES, arrow_schema
 
 RULES = ExtractRules(("alt",), ("src",), 5, ("any",))
 PAGE = Page("http://a.example/x/", None, "a.warc.gz", 7, 1_700_000_000_123)

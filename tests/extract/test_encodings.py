@@ -15,10 +15,10 @@ from html5lib._inputstream import EncodingParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from webpairs.crawl.media_type import charset_of, media_type
 from webpairs.extract.charset import decode_html
 from webpairs.extract.encodings import ERROR, decode, encoding_of
 from webpairs.extract.prescan import declared_encoding, late_encoding, xml_encoding
-from webpairs.media_type import charset_of, media_type
 
 LABELS = dict(webencodings.LABELS)
 OURS = {name: encoding_of(name) for name in sorted(set(LABELS.values()))}

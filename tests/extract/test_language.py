@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webpairs.extract import language
-from webpairs.extract.language import LANGUAGES, detect_languages
+from webpairs.extract.language import detect_languages
 from webpairs.extract.text import clean_text
+from webpairs.recipes.languages import LANGUAGES
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from museum_warcs import PAGES, members, sound_records
+from support.museum_warcs import PAGES, members, sound_records
 
+from webpairs.crawl.inputs import Input
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.unit import UNIT_BYTES, extract_unit, plan_units
-from webpairs.inputs import Input
 
 RULES = ExtractRules(("alt",), ("src",), 5, ("any",))
 

@@ -16,9 +16,8 @@ from webpairs.extract.url import (
     join_urls,
     normalise_url,
     surt_key,
-    uid_of,
-    uids_of,
 )
+from webpairs.ids import uid_of, uids_of
 
 # Text close enough to URLs to reach the corners of the parser.
 urlish = st.text(alphabet=string.ascii_letters + ":/?#[]@!$&'()*+,;=%.-_~\\ \t\nä中\0", max_size=60)

@@ -13,7 +13,7 @@ import pytest
 from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from museum_warcs import (
+from support.museum_warcs import (
     ALL,
     DATE,
     MUSEUM,
@@ -28,15 +28,15 @@ from museum_warcs import (
     sound_records,
 )
 
+from webpairs.crawl.warc_records import RecordReader
 from webpairs.demo.crawl_files import write_crawl_files
 from webpairs.demo.little_web import draw_little_web
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats
 from webpairs.extract.warc import extract_warc, parse_date
 from webpairs.extract.wat import extract_wat
-from webpairs.records import RecordReader
 
 DATA = Path(__file__).parents[1] / "data"
 RULES = ExtractRules(("alt",), ("src",), 5, ("any",))
@@ -362,7 +362,7 @@ def test_reader_never_raises_on_any_bytes(data: bytes) -> None:
 def test_a_member_that_inflates_to_more_than_any_crawl_is_broken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("webpairs.records.RATIO_SLACK_BYTES", 1 << 20)
+    monkeypatch.setattr("webpairs.crawl.warc_records.RATIO_SLACK_BYTES", 1 << 20)
     bomb = gzip.compress(record("response", page_url(0), answer(bytes(64 << 20))), 9)
     reader = RecordReader(io.BytesIO(bomb + bomb + b"".join(members(sound_records()))))
     assert sum(one.kind == "response" for one in reader) == PAGES

@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-import wat_files
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wat_files import CC_BY, draw_wat, image, record, response
+from support import wat_files
+from support.wat_files import CC_BY, draw_wat, image, record, response
 
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.extract import wat
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats

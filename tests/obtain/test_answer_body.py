@@ -12,10 +12,10 @@ from pathlib import Path
 import brotli
 import pytest
 from backports import zstd
-from museum_warcs import record
+from support.museum_warcs import record
 
+from webpairs.crawl.http_message import Body, Head
 from webpairs.errors import DataError
-from webpairs.http import Body, Head
 from webpairs.obtain import answer_body
 from webpairs.obtain.answer_body import BodyDecoder
 from webpairs.obtain.archive import ArchiveReader

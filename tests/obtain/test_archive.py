@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from museum_warcs import MUSEUM, answer, record
+from support.museum_warcs import MUSEUM, answer, record
 from warcio.archiveiterator import ArchiveIterator
 
-from webpairs.errors import DataError, Drop
+from webpairs.crawl.inputs import Input
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 from webpairs.extract.page import ExtractRules
 from webpairs.extract.unit import extract_unit, plan_units
-from webpairs.inputs import Input
 from webpairs.obtain.archive import MAX_OPEN_FILES, ArchiveReader
 
 DATA = Path(__file__).parents[1] / "data"

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from webpairs.errors import DataError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 from webpairs.obtain.dns import (
     ABSENT_S,
     FAILED_S,

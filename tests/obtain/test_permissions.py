@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webpairs.errors import ConfigError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import ConfigError
 from webpairs.obtain.permissions import SIGNALS, SitePermissions, answer_opt_out, check_signals
 from webpairs.obtain.robots import read_robots
 from webpairs.obtain.tdmrep import MAX_RULES, read_tdmrep

@@ -14,12 +14,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_folders import SmallCrawl
+from support.run_folders import SmallCrawl
 
 from webpairs import BuildOptions, ExtractOptions, build_dataset
 from webpairs.errors import ConfigError
-from webpairs.recipes import Recipe, load_recipe
+from webpairs.recipes import load_recipe
 from webpairs.recipes.from_file import read_recipe
+from webpairs.recipes.recipe import Recipe
 
 DOC = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
 BLOCKS = re.findall(r"```toml\n(.*?)```", DOC, re.DOTALL)

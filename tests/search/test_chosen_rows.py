@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import webpairs
+from webpairs.dataset.features import TABULAR
 from webpairs.errors import ConfigError
-from webpairs.load.features import TABULAR
-from webpairs.search.build_index import build_index
+from webpairs.search.index.build import build_index
 from webpairs.search.options import IndexOptions
 from webpairs.search.row_store import COUNTED
 from webpairs.search.searcher import Searcher

@@ -9,12 +9,12 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from webpairs.console_search import print_search_result
+from webpairs.cli.print_search import print_search_result
+from webpairs.dataset.dataset import Dataset
 from webpairs.errors import ConfigError
-from webpairs.load.dataset import Dataset
+from webpairs.image.sniff import sniff
 from webpairs.search.options import FOUND_AT, SearchOptions
 from webpairs.search.searcher import search_dataset
-from webpairs.sniff import sniff
 
 
 def search(run: Path, **changes: Any) -> Any:

@@ -14,17 +14,18 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from drawn_vectors import draw_pairs, write_folder
+from support.drawn_vectors import draw_pairs, write_folder
 
 import webpairs
+from webpairs.dataset.dataset import Dataset
+from webpairs.dataset.features import LABELS, TABULAR
+from webpairs.dataset.sources.source import Rows
 from webpairs.errors import ConfigError
-from webpairs.load.dataset import Dataset
-from webpairs.load.features import LABELS, TABULAR
-from webpairs.load.source import Rows
-from webpairs.search import build_rows, row_store
-from webpairs.search.build_index import IndexResult, build_index
+from webpairs.search import row_store
 from webpairs.search.chosen_rows import RowFinder
-from webpairs.search.index_file import read_index_manifest
+from webpairs.search.index import build_rows
+from webpairs.search.index.build import IndexResult, build_index
+from webpairs.search.index.file import read_index_manifest
 from webpairs.search.options import IndexOptions
 from webpairs.search.row_store import RowStore
 from webpairs.search.searcher import Searcher

@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from drawn_vectors import draw_pairs, write_folder
 from PIL import Image
-from run_folders import SmallCrawl
+from support.drawn_vectors import draw_pairs, write_folder
+from support.run_folders import SmallCrawl
 from typer.testing import CliRunner
 
 import webpairs
 from webpairs.cli import app
+from webpairs.dataset.features import LABELS
 from webpairs.errors import ConfigError
 from webpairs.files import write_json
-from webpairs.load.features import LABELS
-from webpairs.search.build_index import build_index
-from webpairs.search.copies import group_copies, keep_first
+from webpairs.search.index.build import build_index
 from webpairs.search.model import MAX_IMAGE_BYTES, NoModel
+from webpairs.search.near_duplicates import group_copies, keep_first
 from webpairs.search.options import IndexOptions, SearchOptions
 from webpairs.search.page import results_page
 from webpairs.search.query import Query, Term, combine
-from webpairs.search.searcher import Hit, Searcher, search_dataset
+from webpairs.search.result import Hit
+from webpairs.search.searcher import Searcher, search_dataset
 
 IMAGE, TEXT = (one.astype(np.float16) for one in draw_pairs(60, dim=512))
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from served_folders import client_of
 from starlette.testclient import TestClient
+from support.served_folders import client_of
 
-from webpairs.search.build_index import build_index
+from webpairs.search.index.build import build_index
 from webpairs.search.options import IndexOptions
 
 

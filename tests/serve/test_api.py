@@ -14,14 +14,14 @@ import numpy as np
 import orjson
 import pytest
 from PIL import Image
-from run_folders import SmallCrawl
-from served_folders import client_of
 from starlette.testclient import TestClient
+from support.run_folders import SmallCrawl
+from support.served_folders import client_of
 
 import webpairs
 from webpairs import BuildOptions, build_dataset
 from webpairs.clip import hub
-from webpairs.search.build_index import build_index
+from webpairs.search.index.build import build_index
 from webpairs.search.options import IndexOptions
 
 SEARCH = "/api/loose/search"

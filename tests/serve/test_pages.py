@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import lxml.html
 import pytest
-from hostile_rows import CAPTIONS, write_hostile
-from served_folders import client_of
 from starlette.testclient import TestClient
+from support.hostile_rows import CAPTIONS, write_hostile
+from support.served_folders import client_of
 
-from webpairs.search.build_index import build_index
+from webpairs.search.index.build import build_index
 from webpairs.search.options import IndexOptions
 
 

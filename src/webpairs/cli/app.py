@@ -122,7 +122,7 @@ def _line_of(error: BaseException) -> str | None:
 def exit_if_empty(*, kept_nothing: bool) -> None:
     """End with an exit code of its own where a verb kept nothing of what there was."""
     if kept_nothing:
-        from webpairs.advice import NOTHING_KEPT
+        from webpairs.run.advice import NOTHING_KEPT
 
         raise typer.Exit(NOTHING_KEPT)
 

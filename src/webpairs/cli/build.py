@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from webpairs import __version__
 from webpairs.cli.app import app, exit_if_empty, make_progress, split_list, verb
 from webpairs.cli.options import (
     CANDIDATES,
@@ -33,6 +32,7 @@ from webpairs.cli.options import (
     UrlColumn,
     Workers,
 )
+from webpairs.version import __version__
 
 
 @app.callback(invoke_without_command=True)
@@ -256,9 +256,10 @@ def build_verb(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Build a CLIP-filtered dataset from crawl files or tables of URLs, or go on with one."""
-    from webpairs.console import print_build_result
-    from webpairs.options import BuildOptions, parse_bytes
-    from webpairs.run import build_dataset
+    from webpairs.checks import parse_bytes
+    from webpairs.cli.print_build import print_build_result
+    from webpairs.options import BuildOptions
+    from webpairs.run.run import build_dataset
 
     options = BuildOptions(
         inputs=tuple(inputs),
@@ -348,9 +349,10 @@ def retry_verb(
     metrics_port: MetricsPort = None,
 ) -> None:
     """Try dropped candidates of a dataset again; what is had joins it in new shards."""
-    from webpairs.console import print_build_result
-    from webpairs.options import RETRY_REASONS, RetryOptions, parse_bytes
-    from webpairs.run import retry_dataset
+    from webpairs.checks import parse_bytes
+    from webpairs.cli.print_build import print_build_result
+    from webpairs.options import RETRY_REASONS, RetryOptions
+    from webpairs.run.run import retry_dataset
 
     options = RetryOptions(
         out=folder,
@@ -390,9 +392,10 @@ def extract_verb(
     max_memory: MaxMemory = "4GB",
 ) -> None:
     """Extract candidates alone (url, text, where they were found) as parquet."""
-    from webpairs.console import print_extract_result
-    from webpairs.options import ExtractOptions, parse_bytes
-    from webpairs.run import extract_candidates
+    from webpairs.checks import parse_bytes
+    from webpairs.cli.print_build import print_extract_result
+    from webpairs.options import ExtractOptions
+    from webpairs.run.run import extract_candidates
 
     options = ExtractOptions(
         inputs=tuple(inputs),
@@ -420,15 +423,15 @@ def status_verb(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Show a run folder's funnel, what is done and left, and how long a run at work will take."""
-    from webpairs.status import read_status
+    from webpairs.run_folder.status import read_status
 
     status = read_status(Path(folder))
     if json:
-        from webpairs.console_load import as_json, hand_out
+        from webpairs.cli.print_datasets import as_json, hand_out
 
         hand_out(as_json(status.as_json()))
     else:
-        from webpairs.console_status import print_status
+        from webpairs.cli.print_status import print_status
 
         print_status(status)
 
@@ -462,7 +465,7 @@ def demo_verb(
     workers: Workers = None,
 ) -> None:
     """Draw a little web, build a dataset from it, say how well it went."""
-    from webpairs.console import print_demo_result, print_hostile_check
+    from webpairs.cli.print_build import print_demo_result, print_hostile_check
 
     if hostile:
         from webpairs.demo.hostile_check import check_hostile

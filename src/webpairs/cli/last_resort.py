@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from webpairs import __version__
+from webpairs.version import __version__
 
 EXIT_CODE: Final = 70
 """Source: EX_SOFTWARE, sysexits.h: an internal fault."""

@@ -41,7 +41,7 @@ def report_verb(
     ] = False,
 ) -> None:
     """Say in one page what is in a dataset, or what differs between two."""
-    from webpairs.console import print_report_result
+    from webpairs.cli.print_build import print_report_result
     from webpairs.report.options import ReportOptions
     from webpairs.report.write import write_report
 

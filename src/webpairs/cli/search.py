@@ -52,9 +52,9 @@ def index_verb(
     max_memory: MaxMemory = "4GB",
 ) -> None:
     """Index a dataset's embeddings for searching, or add what is new; or go on with it."""
-    from webpairs.console_search import print_index_result
-    from webpairs.options import parse_bytes
-    from webpairs.search.build_index import build_index
+    from webpairs.checks import parse_bytes
+    from webpairs.cli.print_search import print_index_result
+    from webpairs.search.index.build import build_index
     from webpairs.search.options import IndexOptions
 
     options = IndexOptions(
@@ -143,8 +143,8 @@ def search_verb(
     ] = "table",
 ) -> None:
     """Find samples by text, by picture, by what they are like, or by --where alone."""
-    from webpairs.console_search import print_search_result
-    from webpairs.options import check_one
+    from webpairs.checks import check_one
+    from webpairs.cli.print_search import print_search_result
     from webpairs.search.options import FORMATS, SearchOptions
     from webpairs.search.searcher import search_dataset
 

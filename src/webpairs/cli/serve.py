@@ -90,7 +90,7 @@ def serve_verb(
     # instead of 4 and 5; 2 cores, both busy).
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    from webpairs.console_serve import print_served
+    from webpairs.cli.print_serve import print_served
     from webpairs.serve.options import ServeOptions
     from webpairs.serve.server import serve
 

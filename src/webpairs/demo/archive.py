@@ -18,7 +18,7 @@ from PIL import Image
 from webpairs.demo import image_files
 from webpairs.demo.oddities import BROKEN
 from webpairs.demo.page import Answer, Revisit, chunked
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 JPEG: Final = "image/jpeg"
 

@@ -71,7 +71,7 @@ def check_hostile(
     from webpairs.demo.hostile.server import HostileWeb
     from webpairs.extract.url import normalise_url
     from webpairs.options import BuildOptions
-    from webpairs.run import build_dataset
+    from webpairs.run.run import build_dataset
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -55,7 +55,7 @@ from webpairs.demo.pictures import (
     unrelated_caption,
 )
 from webpairs.demo.truth import SAMPLE, Candidate, uid_hex
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.extract.language import detect_languages
 
 KINDS: Final = (("true", 50), ("hard", 25), ("unrelated", 15), ("junk", 10))

@@ -17,7 +17,7 @@ from PIL import Image
 from webpairs.demo import image_files
 from webpairs.demo.archive import JPEG, Archive
 from webpairs.demo.oddities import BROKEN
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 SERVER: Final = "127.0.0.1"
 """Where the one server listens."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from webpairs.demo.page import Licence, OptOut
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 LICENCES: Final = (
     None,

@@ -13,7 +13,7 @@ from webpairs.errors import ConfigError
 
 if TYPE_CHECKING:
     from webpairs.progress import RunProgress
-    from webpairs.run import BuildResult
+    from webpairs.run.run import BuildResult
 
 SEED: Final = 0
 NUM_PAGES: Final = 60
@@ -45,16 +45,17 @@ def run_demo(
     drawn, and served on the same port. Raises as `build_dataset` does, and ConfigError when the
     port is taken.
     """
+    from webpairs.checks import check_one
     from webpairs.demo.crawl_files import write_crawl_files
     from webpairs.demo.little_web import draw_little_web
     from webpairs.demo.live import NOBODY, SERVER
     from webpairs.demo.port import kept_port
     from webpairs.demo.score import score
     from webpairs.demo.server import served
-    from webpairs.manifest import read_manifest
     from webpairs.obtain.dns import StaticResolver
-    from webpairs.options import IMAGES, BuildOptions, check_one
-    from webpairs.run import build_dataset
+    from webpairs.options import IMAGES, BuildOptions
+    from webpairs.run.run import build_dataset
+    from webpairs.run_folder.manifest import read_manifest
 
     check_one("--images", images, IMAGES)
     crawl, dataset = out / "crawl", out / "dataset"
@@ -93,7 +94,7 @@ def run_demo(
 
 def _next_lines(out: Path, dataset: Path) -> tuple[str, ...]:
     """Return commands that lead on from the demo."""
-    from webpairs.next_steps import command as typed
+    from webpairs.run.next_steps import command as typed
 
     command = typed()
     folder, page = shlex.quote(str(dataset)), shlex.quote(str(out / "report.html"))

@@ -11,8 +11,8 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from webpairs.demo.truth import SAMPLE, Candidate
-from webpairs.errors import Drop
-from webpairs.funnel import read_funnel
+from webpairs.drops import Drop
+from webpairs.run_folder.funnel import read_funnel
 
 NOWHERE: Final = "nowhere"
 """The fate of a candidate that is neither among the samples nor among the drops of a run."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from webpairs.obtain.fetcher import Outcome
     from webpairs.obtain.received import ReceivedAnswers
-    from webpairs.obtain.web import Outcome
 
 Preprocess = Callable[[Any], npt.NDArray[np.uint8]]
 """PIL RGB image -> (side, side, 3) uint8; picklable, thread-safe."""

@@ -24,9 +24,9 @@ from webpairs.engine.link import Preprocess
 from webpairs.engine.malloc import share_one_heap
 
 if TYPE_CHECKING:
+    from webpairs.obtain.fetcher import Outcome
     from webpairs.obtain.received import ReceivedAnswers
     from webpairs.obtain.service import FetchClient
-    from webpairs.obtain.web import Outcome
 
 
 class SocketLink:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from webpairs.extract.page import ExtractStats
 from webpairs.extract.url import surt_key
 from webpairs.files import write_parquet
-from webpairs.schema import IMAGE_INDEX, arrow_schema
+from webpairs.run_folder.schema import IMAGE_INDEX, arrow_schema
 
 _SCHEMA: Final = arrow_schema(IMAGE_INDEX)
 _ROWS_A_GROUP: Final = 50_000

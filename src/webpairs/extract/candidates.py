@@ -25,15 +25,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.extract.language import detect_languages
 from webpairs.extract.license import NO_LICENSE, license_id
 from webpairs.extract.page import ExtractRules, ExtractStats, Page, TableRows
 from webpairs.extract.text import clean_texts
-from webpairs.extract.url import is_unwanted, join_urls, uids_of
+from webpairs.extract.url import is_unwanted, join_urls
 from webpairs.files import write_parquet
-from webpairs.recipes import ANY_LANGUAGE
-from webpairs.schema import CANDIDATES, UID, arrow_schema
+from webpairs.ids import uids_of
+from webpairs.recipes.recipe import ANY_LANGUAGE
+from webpairs.run_folder.schema import CANDIDATES, UID, arrow_schema
 from webpairs.url_user import without_user
 
 NUM_BUCKETS: Final = 256

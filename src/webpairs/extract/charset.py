@@ -12,9 +12,9 @@ from typing import Final
 
 from resiliparse.parse.encoding import detect_encoding
 
+from webpairs.crawl.media_type import charset_of
 from webpairs.extract.encodings import decode, encoding_of
 from webpairs.extract.prescan import declared_encoding, late_encoding
-from webpairs.media_type import charset_of
 
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from webpairs.errors import Drop
-from webpairs.extract.table_columns import NAMED_AS_USUAL, TableColumns
+from webpairs.drops import Drop
+from webpairs.extract.tables.columns import NAMED_AS_USUAL, TableColumns
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from webpairs.crawl.inputs import Input
 from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import DEFAULT_MAX_ROWS, CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats
-from webpairs.extract.table import extract_table
+from webpairs.extract.tables.read import extract_table
 from webpairs.extract.warc import extract_warc
 from webpairs.extract.wat import extract_wat
-from webpairs.inputs import Input
 
 UNIT_BYTES: Final = 256 << 20
 """Small inputs are grouped up to this: some 10 s of work, so that a crash loses little and a

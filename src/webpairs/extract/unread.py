@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from webpairs.extract.gunzip import GunzipReader
-from webpairs.inputs import open_input
+from webpairs.crawl.gunzip import GunzipReader
+from webpairs.crawl.inputs import open_input
 
 _LOOKED_AT_BYTES: Final = 1 << 16
 _PARQUET: Final = b"PAR1"

@@ -12,7 +12,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from webpairs.errors import Drop
+from webpairs.crawl.http_message import Head, decode_body
+from webpairs.crawl.inputs import open_input
+from webpairs.crawl.media_type import media_type
+from webpairs.crawl.warc_records import Record, RecordReader
+from webpairs.drops import Drop
 from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.html import HtmlImages, read_html
@@ -20,10 +24,6 @@ from webpairs.extract.license import NO_LICENSE
 from webpairs.extract.optout import CONTENT_USAGE, TDM_RESERVATION, opt_out_of
 from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.url import join_url, normalise_url
-from webpairs.http import Head, decode_body
-from webpairs.inputs import open_input
-from webpairs.media_type import media_type
-from webpairs.records import Record, RecordReader
 
 MAX_PAGE_BYTES: Final = 8 << 20
 """Of a larger page the beginning is read. Common Crawl cuts pages at 1 MiB, since 2025 at 5."""

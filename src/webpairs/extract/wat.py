@@ -23,7 +23,9 @@ from typing import Any, Final
 import orjson
 import simdjson
 
-from webpairs.errors import Drop
+from webpairs.crawl.inputs import open_input
+from webpairs.crawl.wat_records import read_wat_records
+from webpairs.drops import Drop
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.license import HOST, NO_LICENSE, LicenseLink, find_license
 from webpairs.extract.optout import (
@@ -36,8 +38,6 @@ from webpairs.extract.optout import (
 from webpairs.extract.page import ExtractStats, Page
 from webpairs.extract.text import unescape_once
 from webpairs.extract.wat_json import mended_json
-from webpairs.extract.wat_records import read_wat_records
-from webpairs.inputs import open_input
 
 WAT_TEXTS: Final = ("alt", "title")
 """Texts of an image that a WAT holds; `srcset`, `data-src` and captions only a WARC has."""

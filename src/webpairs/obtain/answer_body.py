@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
-from webpairs.http import Body, Head, decode_body
+from webpairs.crawl.http_message import Body, Head, decode_body
 from webpairs.obtain.transfer import Answer
 
 THREADS: Final = 2

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from webpairs.errors import DataError, Drop
-from webpairs.http import decode_body
-from webpairs.inputs import open_input
+from webpairs.crawl.http_message import decode_body
+from webpairs.crawl.inputs import open_input
+from webpairs.crawl.warc_records import Record, RecordReader
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 from webpairs.obtain.permissions import answer_opt_out
-from webpairs.records import Record, RecordReader
 
 MAX_OPEN_FILES: Final = 16
 """Handles kept open; a shard reads its files one after the other."""

@@ -18,7 +18,8 @@ from typing import Final, Protocol
 import aiodns
 import pycares
 
-from webpairs.errors import DataError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 
 MIN_TTL_S: Final = 60
 """Found addresses are kept at least so long: short times to live steer users, not crawlers."""

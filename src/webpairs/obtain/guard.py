@@ -22,7 +22,8 @@ from ipaddress import (
 )
 from typing import Final
 
-from webpairs.errors import ConfigError, DataError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import ConfigError, DataError
 
 _Address = IPv4Address | IPv6Address
 _Network = IPv4Network | IPv6Network

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from webpairs.figures import HostFigures
 
 if TYPE_CHECKING:
-    from webpairs.obtain.web import Outcome
+    from webpairs.obtain.fetcher import Outcome
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from webpairs.errors import ConfigError, Drop
+from webpairs.drops import Drop
+from webpairs.errors import ConfigError
 from webpairs.extract.optout import CONTENT_USAGE, TDM_RESERVATION, opt_out_of
 from webpairs.obtain.robots import CONTENT_SIGNAL, Robots
 

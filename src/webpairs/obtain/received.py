@@ -23,9 +23,9 @@ from typing import Any, Final
 import google_crc32c
 import orjson
 
-from webpairs.errors import Drop
-from webpairs.obtain.place import FetchError
-from webpairs.obtain.web import Fetched, Outcome
+from webpairs.drops import Drop
+from webpairs.obtain.fetcher import Fetched, Outcome
+from webpairs.obtain.url_parts import FetchError
 
 SEGMENT_BYTES: Final = 4_000_000
 _FRAME: Final = struct.Struct("<IQI")

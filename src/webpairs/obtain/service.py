@@ -23,8 +23,8 @@ from typing import Any, Final, Self
 from webpairs.errors import RunError
 from webpairs.figures import FetchFigures
 from webpairs.obtain.dns import CachingResolver, Resolver
+from webpairs.obtain.fetcher import Fetched, Fetcher, FetchRules, Outcome, Request
 from webpairs.obtain.received import AnswerWriter, ReceivedAnswers
-from webpairs.obtain.web import Fetched, Fetcher, FetchRules, Outcome, Request
 
 _LENGTH: Final = struct.Struct("<Q")
 _LENGTHS: Final = struct.Struct("<QQ")

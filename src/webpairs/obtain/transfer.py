@@ -18,10 +18,11 @@ from typing import Any, Final, Self
 
 import pycurl
 
-from webpairs.errors import DataError, Drop
-from webpairs.http import MAX_HEAD_BYTES, parse_head
+from webpairs.crawl.http_message import MAX_HEAD_BYTES, parse_head
+from webpairs.drops import Drop
+from webpairs.errors import DataError
 from webpairs.obtain.guard import Guard
-from webpairs.obtain.rules import MIN_BYTES_PER_S, Limits
+from webpairs.obtain.limits import MIN_BYTES_PER_S, Limits
 
 MAX_OTHER_BODY_BYTES: Final = 64 << 10
 """Bodies of errors and redirects are read this far, so that the connection can be used again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from webpairs.recipes import ANY_LANGUAGE, Recipe
+from webpairs.recipes.recipe import ANY_LANGUAGE, Recipe
 
 RECIPE: Final = Recipe(
     name="download",

@@ -18,23 +18,18 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Final
 
+from webpairs.checks import check_one
 from webpairs.errors import ConfigError
-from webpairs.options import (
-    MAX_IMAGE_SIZE_PX,
-    MAX_SIDE_PX,
-    MAX_TEXT_CHARS,
-    QUALITIES,
-    check_languages,
-    check_one,
-)
-from webpairs.recipes import (
+from webpairs.recipes.languages import check_languages
+from webpairs.recipes.limits import MAX_IMAGE_SIZE_PX, MAX_SIDE_PX, MAX_TEXT_CHARS, QUALITIES
+from webpairs.recipes.recipe import (
     IMAGE_SOURCES,
     NAMES,
     RESIZE_MODES,
     STORED_FORMATS,
     TEXTS,
     Recipe,
-    load_recipe,
+    named_recipe,
 )
 
 MAX_BYTES: Final = 100_000
@@ -109,7 +104,7 @@ def _base(path: str, name: Any) -> dict[str, Any]:
             f"{path}: {_BASE} = {name!r} is not a name: use one of {', '.join(NAMES)}"
         )
     check_one(f"{path}: {_BASE}", name, NAMES)
-    return asdict(load_recipe(name))
+    return asdict(named_recipe(name))
 
 
 def _checked(path: str, name: str, value: Any) -> Any:

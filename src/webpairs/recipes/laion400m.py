@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from webpairs.recipes import Recipe
+from webpairs.recipes.recipe import Recipe
 
 RECIPE: Final = Recipe(
     name="laion400m",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 from webpairs.report.blocks import Cell, Section, Table, number
 from webpairs.report.gather import Gathered
 from webpairs.report.shown import web

@@ -15,18 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from webpairs.errors import Drop
-from webpairs.load.features import numbers, strings
-from webpairs.load.hosts import host_names
-from webpairs.load.source import Rows
-from webpairs.parquet_file import UNREADABLE, open_bounded, read_columns
+from webpairs.dataset.features import numbers, strings
+from webpairs.dataset.hosts import host_names
+from webpairs.dataset.sources.source import Rows
+from webpairs.drops import Drop
+from webpairs.external_sort import BATCH_ROWS, expose, stream
+from webpairs.parquet.file import UNREADABLE, open_bounded, read_columns
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
 from webpairs.report.samples import SIMILARITY_EDGES
 from webpairs.report.tally import Floats, Tally
-from webpairs.schema import UID
-from webpairs.shard import ShardFiles
-from webpairs.spill import BATCH_ROWS, expose, stream
+from webpairs.run_folder.layout import ShardFiles
+from webpairs.run_folder.schema import UID
 
 if TYPE_CHECKING:
     import duckdb

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from webpairs.load.source import Rows
+from webpairs.dataset.sources.source import Rows
 from webpairs.report.tally import Floats
 
 NUM_NEAREST: Final = 12

@@ -18,23 +18,23 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from webpairs.curate.placeholders import NUM_SHOWN, ImageTexts
-from webpairs.load.dataset import Dataset
-from webpairs.load.img2dataset import Img2datasetFolder
-from webpairs.load.open_shards import OneShard
-from webpairs.load.plane import unit_rows
-from webpairs.load.run_folder import RunFolder
-from webpairs.load.source import Rows
+from webpairs.clusters import unit_rows
+from webpairs.dataset.dataset import Dataset
+from webpairs.dataset.open_shards import OneShard
+from webpairs.dataset.sources.img2dataset import Img2datasetFolder
+from webpairs.dataset.sources.run_folder import RunFolder
+from webpairs.dataset.sources.source import Rows
+from webpairs.external_sort import open_duckdb
 from webpairs.progress import RunProgress, StageTotal
 from webpairs.quantities import counted
 from webpairs.report.drops import DropPass
 from webpairs.report.examples import NUM_RANDOM, Example, choose_rows
 from webpairs.report.map import NUM_POINTS, Map, Points, draw_map
 from webpairs.report.names import Concentration, NameCounts, Named
+from webpairs.report.provenance import Downloads, Run, read_downloads, read_run
 from webpairs.report.samples import NUM_TEXTS_DIGITS, SamplePass
 from webpairs.report.tally import Tally
-from webpairs.report.told import Downloads, Run, read_downloads, read_run
-from webpairs.spill import open_duckdb
+from webpairs.run_folder.texts_per_image import NUM_SHOWN, ImageTexts
 
 MEMORY_BYTES: Final = 400_000_000
 """What counting names may take: half of it is DuckDB's, which spills what is more."""

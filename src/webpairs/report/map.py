@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from webpairs.load.plane import distances, k_means, num_clusters, plane_of
+from webpairs.clusters import distances, k_means, num_clusters, plane_of
 from webpairs.report.examples import SEED, Example
 
 Floats = npt.NDArray[np.float32]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from webpairs import __version__
 from webpairs.report.compare import differences
 from webpairs.report.gather import Gathered
 from webpairs.report.samples import BINS
 from webpairs.report.thresholds import other_thresholds
+from webpairs.version import __version__
 
 FORMAT: Final = 1
 

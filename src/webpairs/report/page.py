@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 
-from webpairs import __version__
-from webpairs.report.about_examples import map_section, random_section
-from webpairs.report.about_run import (
+from webpairs.report.blocks import Section, number, percent
+from webpairs.report.compare import compare_section, sides
+from webpairs.report.gather import Gathered
+from webpairs.report.sections.examples import map_section, random_section
+from webpairs.report.sections.run import (
     fetch_section,
     funnel_section,
     making_section,
     opt_out_section,
 )
-from webpairs.report.about_samples import (
+from webpairs.report.sections.samples import (
     caption_section,
     domain_section,
     duplicate_section,
@@ -27,12 +29,10 @@ from webpairs.report.about_samples import (
     provenance_section,
     tag_section,
 )
-from webpairs.report.about_similarity import similarity_section
-from webpairs.report.blocks import Section, number, percent
-from webpairs.report.compare import compare_section, sides
-from webpairs.report.gather import Gathered
+from webpairs.report.sections.similarity import similarity_section
 from webpairs.report.shown import web
 from webpairs.report.thumbnails import Pictures
+from webpairs.version import __version__
 
 
 def page(datasets: Sequence[Gathered], pictures: Pictures) -> str:

@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from webpairs.curate.placeholders import MANY_TEXTS
-from webpairs.load.dataset import Dataset
-from webpairs.load.features import (
+from webpairs.dataset.dataset import Dataset
+from webpairs.dataset.features import (
     MISSING_SIMILARITY,
     MOST_SIMILARITY,
     TABULAR,
@@ -20,11 +19,12 @@ from webpairs.load.features import (
     raw_name,
     strings,
 )
-from webpairs.load.hosts import host_names
-from webpairs.load.source import Rows, Shard
+from webpairs.dataset.hosts import host_names
+from webpairs.dataset.sources.source import Rows, Shard
 from webpairs.report.examples import TEXT_CHARS, Example, Nearest
 from webpairs.report.names import NameCounts
 from webpairs.report.tally import Floats, Tally, growing_edges, octave_edges, unit_edges
+from webpairs.run_folder.texts_per_image import MANY_TEXTS
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 

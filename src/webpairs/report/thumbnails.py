@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from webpairs.dataset.dataset import Dataset
 from webpairs.errors import DataError
-from webpairs.load.dataset import Dataset
-from webpairs.load.thumbnail import thumbnail
+from webpairs.image.thumbnail import thumbnail
 
 Where = tuple[int, int]
 """Number of the shard in the source, and row."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from webpairs.dataset.dataset import open_dataset
 from webpairs.files import write_json, write_whole
-from webpairs.load.dataset import open_dataset
 from webpairs.progress import RunProgress
-from webpairs.report.about_examples import wanted_pictures
 from webpairs.report.gather import Gathered, gather
 from webpairs.report.numbers import numbers
 from webpairs.report.options import ReportOptions
 from webpairs.report.page import page
+from webpairs.report.sections.examples import wanted_pictures
 from webpairs.report.thumbnails import Pictures, thumbnails
-from webpairs.run_folder import explained
+from webpairs.run_folder.lock import explained
 
 
 @dataclass(frozen=True, slots=True)

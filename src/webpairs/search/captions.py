@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.compute
 
-from webpairs.load.source import Rows
+from webpairs.dataset.sources.source import Rows
 from webpairs.search.row_store import RowStore
 
 pc: Any = pyarrow.compute  # its functions are made at run time

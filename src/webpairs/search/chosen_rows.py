@@ -10,9 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from webpairs.load.dataset import Dataset
-from webpairs.load.source import Rows
-from webpairs.load.where import parse
+from webpairs.dataset.dataset import Dataset
+from webpairs.dataset.sources.source import Rows
+from webpairs.dataset.where import parse
 from webpairs.search.row_store import RowStore
 
 KEPT_BYTES: Final = 128_000_000

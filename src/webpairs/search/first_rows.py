@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from webpairs.load.bounded import LIST, bounded_rows
-from webpairs.load.dataset import open_dataset
-from webpairs.load.export_columns import with_label_names
-from webpairs.load.source import PIECE_ROWS
+from webpairs.dataset.bounded import LIST, bounded_rows
+from webpairs.dataset.dataset import open_dataset
+from webpairs.dataset.sources.source import PIECE_ROWS
+from webpairs.export.columns import with_label_names
 from webpairs.search.options import SearchOptions
-from webpairs.search.searcher import Hit, SearchResult, shown_columns
+from webpairs.search.result import Hit, SearchResult, shown_columns
 
 
 def first_rows(options: SearchOptions) -> SearchResult:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from webpairs.dataset.sources.source import Source
 from webpairs.errors import ConfigError, DataError
 from webpairs.files import open_regular
-from webpairs.image import ImageRules, decode
-from webpairs.load.source import Source
+from webpairs.image.decode import ImageRules, decode
 from webpairs.quantities import size_of
-from webpairs.search.index_file import model_of
-from webpairs.search.vectors import Floats
+from webpairs.search.index.file import model_of
+from webpairs.search.index.vectors import Floats
 
 if TYPE_CHECKING:
     from PIL.Image import Image

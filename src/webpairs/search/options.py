@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from webpairs.checks import check_one
 from webpairs.errors import ConfigError
-from webpairs.options import MIN_MEMORY_BYTES, check_lists, check_one
+from webpairs.options import MIN_MEMORY_BYTES, check_lists
 from webpairs.quantities import counted, size_of
-from webpairs.search.vectors import KINDS
+from webpairs.search.index.vectors import KINDS
 
 LEAST_RECALL: Final = 0.5
 MAX_K: Final = 10_000

@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from webpairs.errors import ConfigError
-from webpairs.search.searcher import Hit
+from webpairs.search.result import Hit
 from webpairs.search.thumbnail import thumbnail
 
 SIDE_PX: Final = 256

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from webpairs.errors import ConfigError
-from webpairs.search.vectors import Floats, Kind, normalised
+from webpairs.search.index.vectors import Floats, Kind, normalised
 
 AWAY: Final = -0.5
 """Weight of a term to keep away from."""

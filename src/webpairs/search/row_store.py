@@ -17,11 +17,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from webpairs.dataset.bounded import LIST, Bounds, Row, bounded_rows
+from webpairs.dataset.sources.source import Rows
+from webpairs.dataset.where import Expression
 from webpairs.files import require_regular
-from webpairs.load.bounded import LIST, Bounds, Row, bounded_rows
-from webpairs.load.source import Rows
-from webpairs.load.where import Expression
-from webpairs.search.index_file import damaged
+from webpairs.search.index.file import damaged
 
 pc: Any = pyarrow.compute  # its functions are made at run time
 

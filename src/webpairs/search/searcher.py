@@ -14,27 +14,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
+from webpairs.dataset.bounded import LIST, Bounds, Row, bounded_rows
+from webpairs.dataset.dataset import Dataset, open_dataset
+from webpairs.dataset.features import TABULAR
+from webpairs.dataset.sources.source import Rows, take
 from webpairs.errors import ConfigError
-from webpairs.load.bounded import LIST, Bounds, Row, bounded_rows
-from webpairs.load.dataset import Dataset, open_dataset
-from webpairs.load.features import TABULAR
-from webpairs.load.source import Rows, Source, take
 from webpairs.quantities import counted
 from webpairs.search.captions import find_words
 from webpairs.search.chosen_rows import ChosenRows, FindRows, RowFinder
-from webpairs.search.copies import fold_copies
-from webpairs.search.index import Index, open_index
-from webpairs.search.index_file import index_command, index_folder
+from webpairs.search.index.file import index_command, index_folder
+from webpairs.search.index.index import Index, open_index
+from webpairs.search.index.vectors import KINDS, Floats, Kind, normalised, vectors_of
 from webpairs.search.model import NoModel, embed_images, load_model_of, read_image
-from webpairs.search.options import FOUND_AT, MAX_K, SearchOptions
+from webpairs.search.near_duplicates import fold_copies
+from webpairs.search.options import MAX_K, SearchOptions
 from webpairs.search.query import AWAY, Query, Term, combine
+from webpairs.search.result import Hit, SearchResult, shown_columns
 from webpairs.search.row_store import RowStore
-from webpairs.search.vectors import KINDS, Floats, Kind, normalised, vectors_of
 
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
@@ -60,48 +61,6 @@ class NotIndexed:
 
     def __str__(self) -> str:
         return f"{self.fact}: {self.command} adds what is new"
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """Hold one result."""
-
-    row: int
-    """Its number in the dataset's order."""
-    key: str
-    uid: str | None
-    """Hex; None where samples have none."""
-    similarity: float | None
-    """To the query; None where captions were searched."""
-    columns: Mapping[str, Any]
-    """Features under the page's names (`similarity` is that of image and caption, `nsfw` the tag's
-    name), and others."""
-    folded: tuple[int, ...] = ()
-    """Rows that show the same and are less near, where such are folded; best first."""
-    cut: tuple[str, ...] = ()
-    """Columns whose value is not whole (load/bounded.py)."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for programs."""
-        return {
-            "row": self.row,
-            "key": self.key,
-            "uid": self.uid,
-            "similarity": self.similarity,
-            "columns": dict(self.columns),
-            "folded": list(self.folded),
-            "cut": list(self.cut),
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """Say what was found, and what was done instead of what was asked, if anything."""
-
-    hits: tuple[Hit, ...]
-    note: str | None = None
-    pictures: tuple[bytes | None, ...] = ()
-    """Their images, encoded, where those were asked for."""
 
 
 class Searcher:
@@ -388,13 +347,6 @@ def search_dataset(options: SearchOptions) -> SearchResult:
         )
     pictures = searcher.pictures([hit.row for hit in hits]) if options.pictures else ()
     return SearchResult(tuple(hits), "; ".join(notes) or None, tuple(pictures))
-
-
-def shown_columns(source: Source, options: SearchOptions) -> tuple[str, ...]:
-    """Return the columns of the samples that are found."""
-    own = source.column_names
-    more = [name for name in FOUND_AT if name in own] if options.found_at else []
-    return (*TABULAR, *more)
 
 
 def _image_term(searcher: Searcher, path: str, data: bytes) -> Term:

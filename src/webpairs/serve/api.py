@@ -9,20 +9,19 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webpairs import __version__
-from webpairs.load.bounded import FILE
+from webpairs.dataset.bounded import FILE
 from webpairs.quantities import counted
-from webpairs.serve.body import read_body, read_json
-from webpairs.serve.facets import count_facets
-from webpairs.serve.find import choose_rows, find, rows_where, shown
-from webpairs.serve.json import json_response
-from webpairs.serve.near_threshold import near_threshold
-from webpairs.serve.refusal import UNUSABLE, Refusal
+from webpairs.serve.answers.facets import count_facets
+from webpairs.serve.answers.find import choose_rows, find, rows_where, shown
+from webpairs.serve.answers.near_threshold import near_threshold
+from webpairs.serve.answers.row import describe_rows
+from webpairs.serve.answers.save import saved
+from webpairs.serve.answers.whole_text import part_of
+from webpairs.serve.limits.body import read_body, read_json
+from webpairs.serve.limits.refusal import UNUSABLE, Refusal, json_response
 from webpairs.serve.requests import ExportRequest, SearchRequest, TermRequest, from_query
-from webpairs.serve.row import describe_rows
-from webpairs.serve.save import saved
 from webpairs.serve.state import served_of, state_of
-from webpairs.serve.whole_text import part_of
+from webpairs.version import __version__
 
 MAX_ROWS: Final = 100
 """Rows with all their columns at once."""

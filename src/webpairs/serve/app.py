@@ -15,15 +15,15 @@ from starlette.routing import Route
 
 from webpairs.errors import ConfigError
 from webpairs.serve import api, knn_api, pages
-from webpairs.serve.callers import Callers
+from webpairs.serve.answers.image_url import ImageFetcher
+from webpairs.serve.answers.pictures import answer_image
 from webpairs.serve.collection import Collection
-from webpairs.serve.gate import Gate
-from webpairs.serve.image_url import ImageFetcher
+from webpairs.serve.limits.callers import Callers
+from webpairs.serve.limits.gate import Gate
+from webpairs.serve.limits.refusal import Refusal, answer_refusal
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.openapi import answer_openapi
 from webpairs.serve.options import ServeOptions
-from webpairs.serve.pictures import answer_image
-from webpairs.serve.refusal import Refusal, answer_refusal
 from webpairs.serve.state import State
 
 Answer = Callable[[Request], Awaitable[Response]]

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from webpairs.dataset.features import TABULAR, raw_name
+from webpairs.dataset.sources.run_folder import RunFolder
 from webpairs.errors import ConfigError
-from webpairs.load.features import TABULAR, raw_name
-from webpairs.load.run_folder import RunFolder
-from webpairs.manifest import read_manifest
-from webpairs.search.index_file import model_of
+from webpairs.run_folder.manifest import read_manifest
+from webpairs.search.index.file import model_of
+from webpairs.search.index.vectors import Kind, Vectors
 from webpairs.search.model import NoModel, load_model_of
 from webpairs.search.searcher import Searcher
-from webpairs.search.vectors import Kind, Vectors
 from webpairs.serve.encoder import Encoder
-from webpairs.serve.filter_pool import FilterPool
+from webpairs.serve.filters.pool import FilterPool
+from webpairs.serve.limits.refusal import UNKNOWN, Refusal
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.options import ServeOptions
-from webpairs.serve.refusal import UNKNOWN, Refusal
 
 
 @dataclass(frozen=True, slots=True)

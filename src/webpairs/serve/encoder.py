@@ -13,8 +13,8 @@ import numpy as np
 from anyio import CapacityLimiter, to_thread
 
 from webpairs.clip.model import Model
+from webpairs.search.index.vectors import Floats
 from webpairs.search.model import decode_query
-from webpairs.search.vectors import Floats
 from webpairs.serve.metrics import Metrics
 
 MAX_TEXTS: Final = 64

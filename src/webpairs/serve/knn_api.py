@@ -17,23 +17,22 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from webpairs.dataset.features import TABULAR
+from webpairs.dataset.sources.source import Rows
 from webpairs.files import read_regular
-from webpairs.load.features import TABULAR
-from webpairs.load.source import Rows
-from webpairs.search.copies import keep_first
+from webpairs.image.sniff import IMAGES, sniff
+from webpairs.search.index.vectors import Floats, Kind
+from webpairs.search.near_duplicates import keep_first
 from webpairs.search.options import MAX_K
-from webpairs.search.searcher import Hit
-from webpairs.search.vectors import Floats, Kind
+from webpairs.search.result import Hit
 from webpairs.serve import metrics
-from webpairs.serve.body import read_json
+from webpairs.serve.answers.find import nearest_rows, picture_path
+from webpairs.serve.answers.terms import make_terms
 from webpairs.serve.collection import Served
-from webpairs.serve.find import nearest_rows, picture_path
-from webpairs.serve.json import json_response
-from webpairs.serve.refusal import UNKNOWN, UNUSABLE, Refusal
+from webpairs.serve.limits.body import read_json
+from webpairs.serve.limits.refusal import UNKNOWN, UNUSABLE, Refusal, json_response
 from webpairs.serve.requests import K, TermRequest, read_embedding
 from webpairs.serve.state import state_of
-from webpairs.serve.terms import make_terms
-from webpairs.sniff import IMAGES, sniff
 
 MAX_IMAGE_PATH_BYTES: Final = 20_000_000
 MAX_IMAGES_BYTES: Final = 24_000_000

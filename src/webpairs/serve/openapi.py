@@ -9,10 +9,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webpairs import __version__
-from webpairs.serve.json import json_response
 from webpairs.serve.knn_api import KnnRequest, MetadataRequest
+from webpairs.serve.limits.refusal import json_response
 from webpairs.serve.requests import ExportRequest, SearchRequest
+from webpairs.version import __version__
 
 VERSION: Final = "3.1.0"
 _SEARCH_QUERY: Final = {

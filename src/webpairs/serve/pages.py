@@ -13,18 +13,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from webpairs import __version__
+from webpairs.dataset.bounded import PAGE
 from webpairs.errors import ConfigError
-from webpairs.load.bounded import PAGE
 from webpairs.quantities import counted
 from webpairs.report.shown import web
+from webpairs.serve.answers.facets import count_facets
+from webpairs.serve.answers.find import find
 from webpairs.serve.api import datasets, detail
-from webpairs.serve.facets import count_facets
-from webpairs.serve.find import find
-from webpairs.serve.json import to_json
-from webpairs.serve.refusal import UNKNOWN, UNUSABLE, Refusal
+from webpairs.serve.limits.refusal import UNKNOWN, UNUSABLE, Refusal, to_json
 from webpairs.serve.requests import SearchRequest, from_query
 from webpairs.serve.state import state_of
+from webpairs.version import __version__
 
 MAX_HITS: Final = 1_000
 """Results on one page; programs ask the API for more."""

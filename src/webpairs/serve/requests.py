@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 from starlette.datastructures import QueryParams
 
+from webpairs.search.index.vectors import Floats
 from webpairs.search.options import MAX_K, MAX_TEXT_CHARS
 from webpairs.search.query import AWAY
-from webpairs.search.vectors import Floats
-from webpairs.serve.body import as_kind
-from webpairs.serve.refusal import BROKEN, UNUSABLE, Refusal
+from webpairs.serve.limits.body import as_kind
+from webpairs.serve.limits.refusal import BROKEN, UNUSABLE, Refusal
 
 MAX_TERMS: Final = 16
 MAX_WHERE_CHARS: Final = 10_000

@@ -10,11 +10,11 @@ from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
+from webpairs.serve.answers.image_url import ImageFetcher
 from webpairs.serve.collection import Collection, Served
-from webpairs.serve.image_url import ImageFetcher
+from webpairs.serve.limits.refusal import UNUSABLE, Refusal
 from webpairs.serve.metrics import Metrics
 from webpairs.serve.options import ServeOptions
-from webpairs.serve.refusal import UNUSABLE, Refusal
 
 THREADS: Final = 8
 """More than cores: some wait for the disk. Those beyond wait for their turn."""

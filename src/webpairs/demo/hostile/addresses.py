@@ -7,7 +7,7 @@ from typing import Final
 from webpairs.demo.hostile.behaviour import Behaviour, say
 from webpairs.demo.hostile.images import jpeg
 from webpairs.demo.truth import SAMPLE
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 _GOOD: Final = say("200 OK", "Content-Type: image/jpeg", body=jpeg)
 

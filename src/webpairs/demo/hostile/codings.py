@@ -13,7 +13,7 @@ from backports import zstd
 from webpairs.demo.hostile.behaviour import Behaviour, Visit, head, say
 from webpairs.demo.hostile.images import jpeg
 from webpairs.demo.truth import SAMPLE
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 _JPEG: Final = "Content-Type: image/jpeg"
 TEN_GB: Final = 10_000_000_000

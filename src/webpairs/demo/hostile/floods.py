@@ -7,7 +7,7 @@ from typing import Final
 from webpairs.demo.hostile.behaviour import Answer, Behaviour, Visit, head, raw, say
 from webpairs.demo.hostile.images import jpeg
 from webpairs.demo.truth import SAMPLE
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 _JPEG: Final = "Content-Type: image/jpeg"
 TEN_GB: Final = 10_000_000_000

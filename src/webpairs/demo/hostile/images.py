@@ -16,7 +16,7 @@ from PIL import Image
 from webpairs.demo import image_files, pictures
 from webpairs.demo.hostile.behaviour import Behaviour, Visit, head, say
 from webpairs.demo.truth import SAMPLE
-from webpairs.errors import Drop
+from webpairs.drops import Drop
 
 SCENE: Final = pictures.Scene(count=3, colour="red", shape="circle", background="blue")
 """What the good pictures show."""

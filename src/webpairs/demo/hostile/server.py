@@ -11,6 +11,7 @@ from collections import Counter, deque
 from types import TracebackType
 from typing import Final, Self
 
+from webpairs.crawl.http_message import parse_headers
 from webpairs.demo.hostile.behaviour import (
     DOMAIN,
     FORBIDDEN,
@@ -27,7 +28,6 @@ from webpairs.demo.hostile.behaviour import (
 from webpairs.demo.hostile.behaviours import BEHAVIOURS
 from webpairs.demo.hostile.certificates import Certificates
 from webpairs.demo.hostile.images import jpeg
-from webpairs.http import parse_headers
 from webpairs.obtain.dns import StaticResolver
 
 MAX_CONNECTIONS: Final = 1024

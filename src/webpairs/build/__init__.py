@@ -1,0 +1,1 @@
+"""One shard: its images obtained, decoded, embedded, judged and written."""

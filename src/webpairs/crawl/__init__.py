@@ -1,0 +1,1 @@
+"""Bytes of archives: inputs, records, codings, HTTP messages; no candidates."""

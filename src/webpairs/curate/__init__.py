@@ -1,1 +1,0 @@
-"""Steps over a dataset that is built: each adds column files beside the metadata."""

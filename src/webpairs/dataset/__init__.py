@@ -1,0 +1,1 @@
+"""Finished datasets: opened, filtered, ordered and loaded."""

@@ -1,0 +1,1 @@
+"""A reader for each layout of a dataset's folder."""

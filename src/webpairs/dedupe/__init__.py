@@ -1,0 +1,1 @@
+"""Candidates made unique, joined to the images of an archive, and cut into shards."""

@@ -1,0 +1,1 @@
+"""Datasets described: summary, card and Croissant."""

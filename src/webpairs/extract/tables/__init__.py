@@ -1,0 +1,1 @@
+"""Tables of URLs and texts, read into candidates."""

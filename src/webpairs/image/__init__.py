@@ -1,0 +1,1 @@
+"""Bytes of images, from their first bytes to pixels and the stored copy."""

@@ -1,1 +1,0 @@
-"""Read finished datasets, of whatever origin, as the samples that the TFDS page describes."""

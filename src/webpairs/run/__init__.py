@@ -1,0 +1,1 @@
+"""A run of many units: planned, resumed, retried and finished."""

@@ -1,0 +1,1 @@
+"""Indexes of embeddings: built, tuned and read."""

@@ -1,0 +1,1 @@
+"""Answers to requests, from what the indexes and datasets hold."""

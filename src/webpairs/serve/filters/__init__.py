@@ -1,0 +1,1 @@
+"""Filters of requests, run in processes with limits."""

@@ -1,0 +1,1 @@
+"""Datasets checked against their own numbers and digests."""
