@@ -145,5 +145,5 @@ def test_a_caption_cannot_steer_the_terminal(tmp_path: Path) -> None:
     write_laion_metadata(tmp_path / "a.parquet", [laion_row(1, TEXT=text)])
     said = CliRunner().invoke(app, ["info", str(tmp_path)], env={"COLUMNS": "200"})
     assert "\x1b" not in said.stdout
-    assert " [2J[red]a b[/red]xxxx" in said.stdout
+    assert "[U+001B][2J[red]a b[/red]xxxx" in said.stdout
     assert "x" * 70 not in said.stdout

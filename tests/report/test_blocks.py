@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,6 @@ from webpairs.report.blocks import percent, whole_numbers
 from webpairs.report.examples import Example, Nearest, choose_rows
 from webpairs.report.names import NameCounts
 from webpairs.report.samples import BINS, crawl_names, new_tallies
-from webpairs.report.shown import web
 from webpairs.report.tally import Tally, growing_edges, octave_edges
 from webpairs.report.thresholds import other_thresholds, similarity_edges
 
@@ -172,25 +170,6 @@ def test_hosts(url: str, host: str | None) -> None:
 )
 def test_crawls(file: str, crawl: str | None) -> None:
     assert crawl_names(pa.array([file])).to_pylist() == [crawl or "CC-MAIN-2024-22"]
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_what_is_shown_neither_turns_nor_hides(text: str) -> None:
-    shown = web(text).text
-    for char in shown:
-        kept = char in "\u200c\u200d"
-        assert kept or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"), char
-
-
-def test_texts_are_shown_as_they_are() -> None:
-    assert web("plain <b>text</b> & 'quotes'").text == "plain <b>text</b> & 'quotes'"
-    assert web("نص عربي, עברית, 日本語, é, 👩‍👩‍👧").text == "نص عربي, עברית, 日本語, é, 👩‍👩‍👧"
-    assert (
-        web("a\u202eb\u2066c\x00d\x1b[31m\ne").text == "a[U+202E]b[U+2066]c[U+0000]d[U+001B][31m e"
-    )
-    assert web("e" + "\u0301" * 50).text == "e" + "\u0301" * 4
-    assert web("x" * 400).text == "x" * 300 + "…"
 
 
 def test_numbers_for_people() -> None:

@@ -373,4 +373,4 @@ def test_a_caption_cannot_steer_the_terminal(tmp_path: Path) -> None:
     asked = ["search", str(folder), "--index", str(tmp_path / "index"), "--like", "0000000000001"]
     done = CliRunner().invoke(app, asked, env={"COLUMNS": "160"}, catch_exceptions=False)
     assert "\x1b" not in done.stdout
-    assert " [2J[red]a" in done.stdout
+    assert "[U+001B][2J[red]a" in done.stdout

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from webpairs.errors import ConfigError
 from webpairs.quantities import counted
+from webpairs.safe_text import visible
 
 if TYPE_CHECKING:
     from webpairs.describe.info import Info, RunFacts
@@ -105,18 +106,12 @@ def _rows_table(info: Info) -> Table:
     for row in info.rows:
         table.add_row(
             Text(row["key"]),
-            _shown(row["caption"]),
+            Text(visible(row["caption"], TEXT_CHARS)),
             f"{row['similarity']:.3f}",
             row["nsfw"],
             f"{row['original_width']}x{row['original_height']}",
         )
     return table
-
-
-def _shown(text: str) -> Text:
-    """Return a text of the web for a terminal: cut, no markup, nothing that steers it."""
-    cut = text if len(text) <= TEXT_CHARS else text[:TEXT_CHARS] + "..."
-    return Text("".join(one if one.isprintable() else " " for one in cut))
 
 
 def _say(console: Console, line: str) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from webpairs.quantities import counted
+from webpairs.safe_text import visible
 
 if TYPE_CHECKING:
     from webpairs.search.index.build import IndexResult
@@ -81,8 +82,7 @@ def _column(hit: Hit, name: str, most: int) -> Text:
 
 def shown(text: str, most: int) -> Text:
     """Return a text of the web for a terminal: cut, no markup, nothing that steers it."""
-    cut = text if len(text) <= most else text[:most] + "..."
-    return Text("".join(one if one.isprintable() else " " for one in cut))
+    return Text(visible(text, most))
 
 
 def plain(value: Any) -> Any:

@@ -13,8 +13,8 @@ from typing import Final
 
 from webpairs.report.gather import Gathered
 from webpairs.report.plots import Axis, Plot, Series, histogram
-from webpairs.report.shown import Web, web
 from webpairs.report.tally import Tally
+from webpairs.safe_text import Web, web
 
 Cell = str | Web | int
 COLOURS: Final = ("one", "two")

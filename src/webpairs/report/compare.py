@@ -9,7 +9,7 @@ from typing import Any, Final
 from webpairs.drops import Drop
 from webpairs.report.blocks import Cell, Section, Table, number
 from webpairs.report.gather import Gathered
-from webpairs.report.shown import web
+from webpairs.safe_text import web
 
 _ORDER: Final = ("samples", "shards", "candidates found")
 _MIDDLES: Final = {

@@ -30,8 +30,8 @@ from webpairs.report.sections.samples import (
     tag_section,
 )
 from webpairs.report.sections.similarity import similarity_section
-from webpairs.report.shown import web
 from webpairs.report.thumbnails import Pictures
+from webpairs.safe_text import web
 from webpairs.version import __version__
 
 

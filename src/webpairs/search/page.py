@@ -7,12 +7,12 @@ around it, without characters that steer it; pictures are decoded and encoded an
 from __future__ import annotations
 
 import base64
-import unicodedata
 from collections.abc import Sequence
 from html import escape
 from typing import Final
 
 from webpairs.errors import ConfigError
+from webpairs.safe_text import visible
 from webpairs.search.result import Hit
 from webpairs.search.thumbnail import thumbnail
 
@@ -49,13 +49,6 @@ def results_page(
         f"<title>{shown}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
         f"<h1><bdi>{shown}</bdi></h1>\n<p>{count}</p>\n{said}<ol>\n{''.join(items)}</ol>\n"
         "</body>\n</html>\n"
-    )
-
-
-def visible(text: str) -> str:
-    """Return a text without what cannot be seen but steers: controls, overrides of direction."""
-    return "".join(
-        " " if unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp") else one for one in text
     )
 
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from webpairs.dataset.bounded import PAGE
 from webpairs.errors import ConfigError
 from webpairs.quantities import counted
-from webpairs.report.shown import web
+from webpairs.safe_text import web
 from webpairs.serve.answers.facets import count_facets
 from webpairs.serve.answers.find import find
 from webpairs.serve.api import datasets, detail

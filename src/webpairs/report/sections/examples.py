@@ -10,8 +10,8 @@ from webpairs.report.blocks import Figure, Samples, Section, Shown, Table, numbe
 from webpairs.report.examples import Example
 from webpairs.report.gather import Gathered
 from webpairs.report.plots import scatter
-from webpairs.report.shown import web
 from webpairs.report.thumbnails import Pictures, Where
+from webpairs.safe_text import web
 
 BLURRED: Final = ("UNSURE", "NSFW")
 """Tags of samples whose pictures are blurred until they are pointed at."""

@@ -25,7 +25,7 @@ from webpairs.report.blocks import (
 )
 from webpairs.report.gather import Gathered
 from webpairs.report.provenance import Run
-from webpairs.report.shown import web
+from webpairs.safe_text import web
 
 OPT_OUTS: Final = (
     Drop.OPTED_OUT_PAGE,

@@ -37,10 +37,10 @@ from webpairs.report.gather import Gathered
 from webpairs.report.plots import Axis, compact, curve
 from webpairs.report.samples import BINS
 from webpairs.report.sections.examples import BLURRED
-from webpairs.report.shown import inline, web
 from webpairs.report.tally import Tally
 from webpairs.report.thumbnails import Pictures
 from webpairs.run_folder.texts_per_image import MANY_TEXTS
+from webpairs.safe_text import inline, web
 
 _SIDE_TICKS: Final = tuple((2**k, f"{2**k:,}") for k in range(4, 14, 1))
 _ASPECT_TICKS: Final = (

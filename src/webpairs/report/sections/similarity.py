@@ -26,9 +26,9 @@ from webpairs.report.blocks import (
 from webpairs.report.gather import Gathered
 from webpairs.report.plots import Axis, Series, histogram
 from webpairs.report.sections.examples import shown_example
-from webpairs.report.shown import inline
 from webpairs.report.thresholds import other_thresholds, similarity_edges
 from webpairs.report.thumbnails import Pictures
+from webpairs.safe_text import inline
 
 _DROPPED: Final = (
     " Faint: dropped for their similarity alone; their images would have to be obtained again."

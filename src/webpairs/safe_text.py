@@ -1,9 +1,9 @@
-"""Make texts of the web fit to be shown: nothing in them turns, hides or breaks what is around.
+"""Texts of the web, made safe to show on a page, in a report and on a terminal.
 
-Markup is harmless once it is escaped, which the template does for every text. What is left are
-characters that no escaping touches: controls, and marks that turn the direction of all that
-follows. They are shown as what they are, `[U+202E]`, and the template keeps each text to itself
-(`<bdi>`).
+Markup is harmless once it is escaped, which templates do for every text. Escaping does not touch
+controls, which steer a terminal, and marks that turn the direction of all that follows. They are
+shown by their number, `[U+202E]`. Pages also isolate each text (`<bdi>`). The server's page has the
+same rules in JavaScript (`serve/page/show.js`); a test compares the two.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLANK: Final = frozenset("\t\n\r\x0b\x0c\x85")
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """Mark a text as the web's, already fit to be shown."""
+    """A text of the web that is already safe to show."""
 
     text: str
 
@@ -34,7 +34,18 @@ def inline(text: str) -> str:
 
 def web(text: str, max_chars: int = 300) -> Web:
     """Return a text of the web as it is shown; what is longer than `max_chars` is cut."""
-    cut = text if len(text) <= max_chars else text[:max_chars] + "…"
+    return Web(visible(text, max_chars))
+
+
+def visible(text: str, max_chars: int | None = None) -> str:
+    """Return a text without characters that steer, hide or turn what is around it.
+
+    The joiners U+200C and U+200D stay. A text longer than `max_chars` is cut there, and ends in an
+    ellipsis. Escaping is left to the caller.
+    """
+    cut = text if max_chars is None or len(text) <= max_chars else text[:max_chars] + "…"
+    if cut.isascii() and cut.isprintable():
+        return cut
     shown: list[str] = []
     num_marks = 0
     for char in cut:
@@ -46,4 +57,4 @@ def web(text: str, max_chars: int = 300) -> Web:
             shown.append(f"[U+{ord(char):04X}]")
         elif num_marks <= MAX_MARKS:
             shown.append(char)
-    return Web("".join(shown))
+    return "".join(shown)
