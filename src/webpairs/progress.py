@@ -17,6 +17,7 @@ from rich.text import Text
 
 from webpairs.figures import FetchFigures, StageFigures, duration_text, rate_text
 from webpairs.quantities import size_of
+from webpairs.safe_text import visible
 
 PLAIN_INTERVAL_S: Final = 10.0
 BAR_INTERVAL_S: Final = 0.1
@@ -91,7 +92,7 @@ class RunProgress:
     def say(self, line: str) -> None:
         """Print one line above the bars."""
         if not self._quiet:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(visible(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class _Counts:

@@ -89,9 +89,10 @@ def run() -> None:
             print(f"webpairs: {last_resort.told_of(error, sys.argv)}", file=sys.stderr)
             sys.exit(last_resort.EXIT_CODE)
         if line:
+            from webpairs.cli.say import visible_lines
             from webpairs.url_user import without_user
 
-            print(f"webpairs: {without_user(line)}", file=sys.stderr)
+            print(f"webpairs: {visible_lines(without_user(line))}", file=sys.stderr)
         sys.exit(1 if isinstance(error, RunError) else 2)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from webpairs.cli.print_funnel import funnel_table
+from webpairs.cli.say import say
 from webpairs.quantities import counted
 
 if TYPE_CHECKING:
@@ -33,27 +34,27 @@ def print_build_result(result: BuildResult) -> None:
     if result.gain is not None:
         _print_gain(console, result.gain)
     _print_advice(console, result.advice)
-    _say(console, f"\ndataset: {result.out}")
+    say(console, f"\ndataset: {result.out}")
     if result.next_lines:
-        _say(console, "\nnext:")
+        say(console, "\nnext:")
         for line in result.next_lines:
-            _say(console, f"  {line}")
+            say(console, f"  {line}")
 
 
 def _print_gain(console: Console, gain: RetryGain) -> None:
     """Print how many of the candidates that were tried again became samples, by reason."""
     tried = counted(gain.tried.total(), "candidate")
-    _say(console, f"\ntried again: {tried}; samples now: {gain.gained.total():,}")
+    say(console, f"\ntried again: {tried}; samples now: {gain.gained.total():,}")
     for reason, num in gain.tried.items():
-        _say(console, f"  {reason}: {gain.gained[reason]:,} of {num:,}")
+        say(console, f"  {reason}: {gain.gained[reason]:,} of {num:,}")
     if gain.dropped.total():
         dropped = ", ".join(f"{num:,} {reason}" for reason, num in gain.dropped.most_common())
-        _say(console, f"  dropped again: {dropped}")
+        say(console, f"  dropped again: {dropped}")
 
 
 def _print_advice(console: Console, advice: Sequence[str]) -> None:
     for line in advice:
-        _say(console, f"\n{line}")
+        say(console, f"\n{line}")
 
 
 def print_extract_result(result: ExtractResult) -> None:
@@ -62,7 +63,7 @@ def print_extract_result(result: ExtractResult) -> None:
     print_warnings(console, result.warnings)
     console.print(funnel_table(result.funnel, to_candidates=True))
     _print_advice(console, result.advice)
-    _say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
+    say(console, f"\ncandidates: {_folder(result.candidates, result.out)}")
 
 
 def print_placeholders(report: PlaceholderReport) -> None:
@@ -72,7 +73,7 @@ def print_placeholders(report: PlaceholderReport) -> None:
     from webpairs.run_folder.texts_per_image import MANY_TEXTS
 
     console = _console()
-    _say(
+    say(
         console,
         f"\n{counted(report.num_samples, 'sample')} with {counted(report.num_images, 'image')} "
         f"under {MANY_TEXTS} "
@@ -80,7 +81,7 @@ def print_placeholders(report: PlaceholderReport) -> None:
         "columns/texts_per_image says how many texts each sample's image has; the most:",
     )
     for one in report.top:
-        _say(
+        say(
             console,
             f"  {counted(one.num_texts, 'text')}, {counted(one.num_samples, 'sample')}: "
             f"sha256 {one.sha256}",
@@ -93,16 +94,16 @@ def print_demo_result(result: DemoResult) -> None:
     console.print(funnel_table(result.build.funnel))
     score = result.score
     for fate, (expected, found) in sorted(score.miscounts.items()):
-        _say(console, f"not as the truth has it: {fate}: {found:,} instead of {expected:,}")
-    _say(
+        say(console, f"not as the truth has it: {fate}: {found:,} instead of {expected:,}")
+    say(
         console,
         f"\nprecision {score.precision:.3f}, recall {score.recall:.3f} at similarity >= "
         f"{result.threshold:g}, against the truth of the little web",
     )
-    _say(console, f"\ndataset: {result.build.out}")
-    _say(console, "\nnext:")
+    say(console, f"\ndataset: {result.build.out}")
+    say(console, "\nnext:")
     for line in result.next_lines:
-        _say(console, f"  {line}")
+        say(console, f"  {line}")
 
 
 def print_hostile_check(check: HostileCheck) -> None:
@@ -110,10 +111,10 @@ def print_hostile_check(check: HostileCheck) -> None:
     console = _console()
     for one in check.meetings:
         if not one.agrees:
-            _say(console, f"{one.name}: {one.found} instead of {one.expected}")
+            say(console, f"{one.name}: {one.found} instead of {one.expected}")
     if check.num_trapped:
-        _say(console, f"{counted(check.num_trapped, 'connection')} reached a forbidden address")
-    _say(
+        say(console, f"{counted(check.num_trapped, 'connection')} reached a forbidden address")
+    say(
         console,
         f"{check.num_agreeing} of {len(check.meetings)} behaviours of the hostile web came to the "
         f"end they must (docs/hostile.md has them all)\n\ndataset: {check.out}",
@@ -125,7 +126,7 @@ def print_export_result(result: ExportResult) -> None:
     console = _console()
     for report in result.reports:
         num_shards = len(report.shard_samples)
-        _say(
+        say(
             console,
             f"{report.target.config}: {counted(report.num_rows, 'row')} = "
             f"{counted(report.num_samples, 'sample')} "
@@ -133,12 +134,12 @@ def print_export_result(result: ExportResult) -> None:
             + "".join(f" + {num:,} {reason}" for reason, num in report.skipped.items()),
         )
         for what, num in report.noted.items():
-            _say(console, f"  {num:,} {what}")
-        _say(console, f"  {report.target.folder}")
+            say(console, f"  {num:,} {what}")
+        say(console, f"  {report.target.folder}")
     if result.finished_before:
-        _say(console, "it was finished before: nothing was left to do")
+        say(console, "it was finished before: nothing was left to do")
     if result.wrote_nothing:
-        _say(
+        say(
             console,
             "nothing was written: every chosen sample was skipped, for the reasons above; "
             "webpairs verify says what is wrong with the dataset",
@@ -150,26 +151,22 @@ def print_report_result(result: ReportResult) -> None:
     console = _console()
     for one in result.datasets:
         for line in one.disagreements:
-            _say(console, f"{one.name}: {line}")
+            say(console, f"{one.name}: {line}")
         for name, num in one.problems.items():
-            _say(console, f"{one.name}: {num:,} {name}")
-    _say(console, f"report: {result.page}\nnumbers: {result.numbers}")
+            say(console, f"{one.name}: {num:,} {name}")
+    say(console, f"report: {result.page}\nnumbers: {result.numbers}")
 
 
 def _console() -> Console:
     return Console(highlight=False)
 
 
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)
-
-
 def print_warnings(console: Console, warnings: Sequence[str]) -> None:
     """Print the first of extract's warnings, and how many more there are."""
     for line in warnings[:NUM_WARNINGS]:
-        _say(console, f"about the input: {line}")
+        say(console, f"about the input: {line}")
     if len(warnings) > NUM_WARNINGS:
-        _say(console, f"... and {len(warnings) - NUM_WARNINGS} more in stats/extract.json")
+        say(console, f"... and {len(warnings) - NUM_WARNINGS} more in stats/extract.json")
 
 
 def _folder(paths: Sequence[Path], out: Path) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from webpairs.cli.say import say
 from webpairs.errors import ConfigError
 from webpairs.quantities import counted
 from webpairs.safe_text import visible
@@ -49,43 +50,43 @@ def print_verification(checked: Verification) -> None:
     """Print a line for each finding, and what was looked at."""
     console = Console(highlight=False)
     for finding in checked.findings.listed:
-        _say(console, finding.line)
+        say(console, finding.line)
     for (file, fault), num in checked.findings.unlisted.items():
-        _say(console, f"{file}: {fault}: {num:,} more")
+        say(console, f"{file}: {fault}: {num:,} more")
     looked_at = (
         f"{checked.folder} ({checked.kind}): {counted(checked.num_shards, 'shard')}, "
         f"{counted(checked.num_samples, 'sample')}{', deep' if checked.deep else ''}"
     )
     counts = ", ".join(f"{name} {num:,}" for name, num in checked.findings.counts().items())
-    _say(console, f"{looked_at}: {counts or 'nothing is wrong'}")
+    say(console, f"{looked_at}: {counts or 'nothing is wrong'}")
 
 
 def print_info(info: Info) -> None:
     """Print what was recognised, its schema and counts, and some rows as a table."""
     console = Console(highlight=False)
-    _say(console, f"{info.folder}: {info.kind} (known by {info.why})")
+    say(console, f"{info.folder}: {info.kind} (known by {info.why})")
     size = "" if info.embedding_size is None else f", embeddings of {info.embedding_size} numbers"
-    _say(console, f"samples: {info.num_samples:,}, shards: {info.num_shards:,}{size}")
+    say(console, f"samples: {info.num_samples:,}, shards: {info.num_shards:,}{size}")
     if info.run is not None:
-        _say(console, _made(info.run))
+        say(console, _made(info.run))
     if info.missing_shards:
         shown = ", ".join(info.missing_shards[:NUM_MISSING])
         more = ", ..." if len(info.missing_shards) > NUM_MISSING else ""
-        _say(console, f"missing shards: {len(info.missing_shards):,} ({shown}{more})")
+        say(console, f"missing shards: {len(info.missing_shards):,} ({shown}{more})")
     for name, num in info.problems.items():
-        _say(console, f"problem: {name} {num:,}")
+        say(console, f"problem: {name} {num:,}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("feature", "type", "what it is"):
         table.add_column(name)
     for one in info.features:
         shape = ", ".join("any" if size is None else str(size) for size in one.shape)
         table.add_row(one.name, one.dtype + (f" ({shape})" if shape else ""), one.description)
-    _say(console, "")
+    say(console, "")
     console.print(table)
     further = ", ".join(f"{name} {kind}" for name, kind in info.columns.items())
-    _say(console, f"\nfurther columns: {further}")
+    say(console, f"\nfurther columns: {further}")
     if info.rows:
-        _say(console, "")
+        say(console, "")
         console.print(_rows_table(info))
 
 
@@ -112,7 +113,3 @@ def _rows_table(info: Info) -> Table:
             f"{row['original_width']}x{row['original_height']}",
         )
     return table
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)

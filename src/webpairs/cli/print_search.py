@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from webpairs.cli.say import say
 from webpairs.quantities import counted
 from webpairs.safe_text import visible
 
@@ -26,9 +27,9 @@ def print_index_result(result: IndexResult) -> None:
     """Print what is indexed, how, and how much of what is nearest a search finds."""
     console = Console(highlight=False)
     if result.done_before:
-        _say(console, "it was indexed before: nothing was left to do")
+        say(console, "it was indexed before: nothing was left to do")
     for note in result.notes:
-        _say(console, note)
+        say(console, note)
     for kind, entry in result.manifest["indexes"].items():
         recall = ", ".join(
             f"{query} to {kind} {found['recall']['at_10']:.3f}"
@@ -37,9 +38,9 @@ def print_index_result(result: IndexResult) -> None:
         how = "exact" if entry["kind"] == "exact" else f"{entry['lists']:,} lists, {entry['code']}"
         left_out = entry["without_direction"]
         beside = f" ({counted(left_out, 'sample')} without)" if left_out else ""
-        _say(console, f"{kind}: {counted(entry['count'], 'embedding')}{beside}, {how}")
-        _say(console, f"  recall of the ten nearest: {recall}")
-    _say(console, f"\nindex: {result.folder}")
+        say(console, f"{kind}: {counted(entry['count'], 'embedding')}{beside}, {how}")
+        say(console, f"  recall of the ten nearest: {recall}")
+    say(console, f"\nindex: {result.folder}")
 
 
 def print_search_result(result: SearchResult, output: str, title: str) -> None:
@@ -59,7 +60,7 @@ def print_search_result(result: SearchResult, output: str, title: str) -> None:
 def _print_table(result: SearchResult) -> None:
     console = Console(highlight=False)
     if not result.hits:
-        _say(console, "nothing was found")
+        say(console, "nothing was found")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("similarity", justify="right")
@@ -96,7 +97,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(one) for one in value]
     return value
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)

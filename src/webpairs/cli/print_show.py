@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from webpairs.cli.print_search import plain, shown
+from webpairs.cli.say import say
 from webpairs.dataset.row_lookup import MAX_ROWS
 from webpairs.drops import Drop
 
@@ -29,8 +30,8 @@ def print_rows(found: ShownRows, output: str) -> None:
     console = Console(highlight=False)
     for number, row in enumerate(found.rows):
         if number:
-            _say(console, "")
-        _say(console, _heading(row))
+            say(console, "")
+        say(console, _heading(row))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
@@ -38,7 +39,7 @@ def print_rows(found: ShownRows, output: str) -> None:
             table.add_row(shown(name, VALUE_CHARS), shown(_text(value), VALUE_CHARS))
         console.print(table)
     if found.num_found > len(found.rows):
-        _say(console, f"... and {found.num_found - MAX_ROWS:,} more")
+        say(console, f"... and {found.num_found - MAX_ROWS:,} more")
 
 
 def _heading(row: ShownRow) -> str:
@@ -57,7 +58,3 @@ def _text(value: Any) -> str:
     if told is None:
         return "-"
     return orjson.dumps(told).decode().strip('"') if not isinstance(told, str) else told
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(shown(line, VALUE_CHARS), soft_wrap=True)
