@@ -183,7 +183,7 @@ def test_amounts_of_memory(text: str, num_bytes: int) -> None:
     "text", ["", "GB", "four", "4 apples", "4GBB", "nan", "infGB", "4PB", "٤GiG"]
 )
 def test_no_amounts_of_memory(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no amount of memory: write it like 4GB"):
+    with pytest.raises(ConfigError, match="is not an amount of memory: write it like 4GB"):
         parse_bytes(text)
 
 

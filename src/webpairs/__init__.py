@@ -1,4 +1,4 @@
-"""Turn crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
+"""Turning crawl files into CLIP-filtered image-text datasets in the form of LAION-400M.
 
 `build_dataset`, `extract_candidates`, `read_status` and `run_demo` are the command's verbs, from
 Python, and `open` reads what they built; all are loaded when first used, so that importing the

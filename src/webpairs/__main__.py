@@ -1,4 +1,4 @@
-"""Run the command as `python -m webpairs`."""
+"""Running the command as `python -m webpairs`."""
 
 from webpairs.cli import run
 

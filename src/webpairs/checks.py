@@ -47,5 +47,5 @@ def parse_bytes(text: str) -> int:
     except (ValueError, KeyError):
         value = math.nan
     if not math.isfinite(value):
-        raise ConfigError(f"{text!r} is no amount of memory: write it like 4GB, 500MB or 2GiB")
+        raise ConfigError(f"{text!r} is not an amount of memory: write it like 4GB, 500MB or 2GiB")
     return int(value)

@@ -21,7 +21,7 @@ _MAX_ROUNDS: Final = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
-    """Hold a point and two directions in the space of the embeddings."""
+    """A point and two directions in the space of the embeddings."""
 
     centre: Floats
     """(d,)"""

@@ -19,19 +19,19 @@ MAX_DETAIL_CHARS: Final = 1_000
 
 
 class WebpairsError(Exception):
-    """Be the parent of every error this package raises on purpose."""
+    """The parent of every error that this package raises on purpose."""
 
 
 class ConfigError(WebpairsError):
-    """Tell the user which option or input is unusable: the value, the limit and the fix."""
+    """An option or an input that cannot be used: the message has value, limit and fix."""
 
 
 class RunError(WebpairsError):
-    """Tell the user why the run stopped, and what to mend before running the same line again."""
+    """A run that cannot go on: the message says what to mend before it is started again."""
 
 
 class DataError(WebpairsError):
-    """Mark one sample as bad: `drop` is counted, `detail` is kept beside it, the run goes on."""
+    """A bad sample: `drop` is counted, `detail` is kept beside it, the run goes on."""
 
     def __init__(self, drop: Drop, detail: str = "") -> None:
         if len(detail) > MAX_DETAIL_CHARS:

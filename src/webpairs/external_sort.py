@@ -1,4 +1,4 @@
-"""Sort and join more rows than fit in memory: DuckDB, told how much it may have."""
+"""Sorting and join more rows than fit in memory: DuckDB, told how much it may have."""
 
 from __future__ import annotations
 

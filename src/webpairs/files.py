@@ -1,4 +1,4 @@
-"""Write files that are there whole or not at all; open only what is a regular file.
+"""Writing files that are there whole or not at all; open only what is a regular file.
 
 A path in a dataset's folder, or in a request, may name a pipe, a socket or a device: opening one
 can wait for ever, and reading one need not end. `open_regular` is the one way to open such paths.

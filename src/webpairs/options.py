@@ -38,7 +38,7 @@ _QUALITY_FIELDS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions(FetchOptions):
-    """Hold what `webpairs build` was asked for; None means the recipe's or the machine's value.
+    """Options of `webpairs build`; None means the recipe's or the machine's value.
 
     Raises ConfigError naming the value, the limit and the fix.
     """
@@ -82,7 +82,8 @@ class BuildOptions(FetchOptions):
         _check_common(self)
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise ConfigError(
-                f"--threshold {self.threshold:g} is no cosine: use a value from -1 (keep all) to 1"
+                f"--threshold {self.threshold:g} is not a cosine: use a value from -1 (keep all) "
+                "to 1"
             )
         if self.model == NO_MODEL and self.threshold is not None:
             raise ConfigError(
@@ -197,7 +198,7 @@ RETRY_REASONS: Final = ("dns", "connect", "timeout", "too_slow", "http_429", "ht
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions(FetchOptions):
-    """Hold what `webpairs retry` was asked for; fields as in `BuildOptions`.
+    """Options of `webpairs retry`; fields as in `BuildOptions`.
 
     What decides on the dataset's rows is as in its build. How the web is asked is as the run
     folder remembers, unless it is given.
@@ -225,7 +226,7 @@ class RetryOptions(FetchOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractOptions:
-    """Hold what `webpairs extract` was asked for; fields as in `BuildOptions`."""
+    """Options of `webpairs extract`; fields as in `BuildOptions`."""
 
     inputs: tuple[str, ...]
     out: str

@@ -1,4 +1,4 @@
-"""Show how far a run is: bars on a terminal, a plain line now and then elsewhere."""
+"""Showing how far a run is: bars on a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NUM_REASONS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class StageTotal:
-    """Say what a stage counts: `total` in `unit` ("candidates", "MB"), `done` of them before."""
+    """What a stage counts: `total` in `unit` ("candidates", "MB"), `done` of them before."""
 
     name: str
     unit: str
@@ -49,7 +49,7 @@ class _Shown(Protocol):
 
 
 class RunProgress:
-    """Show one stage after the other on standard error, and keep its figures for who asks."""
+    """Progress of one stage after the other, on standard error, and its figures."""
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
@@ -216,7 +216,7 @@ class _Bar:
 
 
 class _Lines:
-    """Print a line each `PLAIN_INTERVAL_S`, and one when the stage ends."""
+    """Printer of a line each `PLAIN_INTERVAL_S`, and one when the stage ends."""
 
     def __init__(self, counts: _Counts, console: Console) -> None:
         self._counts = counts

@@ -312,7 +312,7 @@ def test_a_folder_that_cannot_be_written(
 
 
 def test_status_of_what_is_no_run_folder(webpairs: Command, tmp_path: Path) -> None:
-    assert "is no folder" in refuse(webpairs, "status", tmp_path / "absent")
+    assert "is not a folder" in refuse(webpairs, "status", tmp_path / "absent")
     assert "no manifest.json" in refuse(webpairs, "status", tmp_path)
 
 

@@ -107,7 +107,9 @@ def test_broken_images_raise_one_error(noise: bytes, place: int, format: str) ->
 def test_what_is_no_dataset_is_refused_with_what_it_is(tmp_path: Path, loose_run: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist"):
         webpairs.open(tmp_path / "absent")
-    with pytest.raises(ConfigError, match="is no dataset: it is empty\naccepted:\n  a run folder"):
+    with pytest.raises(
+        ConfigError, match="is not a dataset: it is empty\naccepted:\n  a run folder"
+    ):
         webpairs.open(tmp_path)
     (tmp_path / "a.txt").write_text("x")
     (tmp_path / "b.txt").write_text("x")

@@ -143,7 +143,7 @@ def test_all_else_is_refused(ds: Dataset, expression: str, message: str | None) 
 
 
 def test_nothing_reaches_files(ds: Dataset, tmp_path: Path) -> None:
-    """What would write is no expression; what reads is no function of one row."""
+    """What would write is not an expression; what reads is not a function of one row."""
     target = tmp_path / "x.csv"
     for expression in (
         f"true); copy (select 1) to '{target}'; select (1",

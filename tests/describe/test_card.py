@@ -301,5 +301,5 @@ def test_the_verb(loose_run: Path, tmp_path: Path) -> None:
     below = CliRunner().invoke(app, ["card", str(loose_run), "--out", str(out / "x")])
     assert isinstance(below.exception, ConfigError)
     assert "cannot write --out" in str(below.exception)
-    with pytest.raises(ConfigError, match="is no dataset"):
+    with pytest.raises(ConfigError, match="is not a dataset"):
         make_card(tmp_path)

@@ -118,7 +118,7 @@ def test_types_without_a_name_are_left_out(tmp_path: Path) -> None:
 def test_what_cannot_be_described(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="webpairs export --to"):
         make_croissant(tmp_path)
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         make_croissant(tmp_path / "absent")
 
 

@@ -118,7 +118,7 @@ def test_laions_folders(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_looked_into(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no dataset"):
+    with pytest.raises(ConfigError, match="is not a dataset"):
         read_info(tmp_path)
     with pytest.raises(ConfigError, match="--rows -1"):
         read_info(tmp_path, num_rows=-1)

@@ -174,7 +174,7 @@ def test_a_caller_that_stops_reading_stops_the_workers() -> None:
 
 
 def test_ctrl_c_is_the_coordinators_alone() -> None:
-    """From a worker's first instant on: a traceback of a starting worker is no message."""
+    """From a worker's first instant on: a traceback of a starting worker is not a message."""
     mine = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     results = run_units(engine_units.slow_pid, list(range(50)), workers=2, link=FakeLink())
     next(results)

@@ -152,7 +152,7 @@ def test_the_path_is_tested_exactly(tmp_path: Path) -> None:
     ]
     for old in (False, True):
         if old:
-            del links[-1]  # without a url it is no link there
+            del links[-1]  # without a url it is not a link there
         (found,), _ = read(tmp_path, record(response("http://a.example/", links, old=old)))
         assert (found.urls, found.texts) == (["1.jpg", "4.jpg"], ["yes", "yes, too"])
         assert found.positions == [0, 3]

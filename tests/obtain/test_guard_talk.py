@@ -106,7 +106,7 @@ URLS = {
     **{name: url.replace("{host}", FORBIDDEN) for name, url in AROUND.items()},
 }
 NO_HOST_AT_ALL = {"decimal beyond 32 bits", "percent twice", "NUL", "space", "zone", "zone, bare"}
-"""What is no URL by the WHATWG's rules."""
+"""What is not a URL by the WHATWG's rules."""
 A_NAME = {"two trailing dots"}
 """What is a name by them, which no name server knows."""
 RELATIVE = {"one slash", "no slash"}

@@ -215,7 +215,7 @@ def test_where_rows_and_stats_do_not_agree_it_says_so(run: Path, tmp_path: Path)
     shutil.copytree(run, copy)
     victim = sorted((copy / "drops").glob("[0-9]*.parquet"))[0]
     reasons = Counter(Rows(drops=[victim]).counts("reason", "drops"))
-    victim.write_bytes(b"PAR1 this is no parquet PAR1")
+    victim.write_bytes(b"PAR1 this is not a parquet PAR1")
     told = dataset(copy, out=tmp_path)
     lines = "\n".join(told["disagreements"])
     assert f"drops/{victim.name} cannot be read" in lines

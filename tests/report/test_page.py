@@ -104,7 +104,7 @@ def check_page(page: str) -> None:
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a run whose every text is hostile, also those that are no captions."""
+    """Make a run whose every text is hostile, also those that are not captions."""
     out = tmp_path_factory.mktemp("hostile") / "<b>run"
     rows = [candidate(f"s{place}", text) for place, text in enumerate(HOSTILE)]
     manifest = {
@@ -301,7 +301,7 @@ def test_the_command(loose_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no dataset"):
+    with pytest.raises(ConfigError, match="is not a dataset"):
         write_report(ReportOptions(folders=(str(tmp_path),), out=str(tmp_path / "report.html")))
     assert list(tmp_path.iterdir()) == []
 

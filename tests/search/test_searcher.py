@@ -262,7 +262,7 @@ def test_what_cannot_be_asked(run: Path, changes: dict[str, Any], why: str) -> N
 def test_a_dataset_without_an_index(loose_run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="type webpairs index"):
         searched(loose_run, "a star")
-    with pytest.raises(ConfigError, match="is no dataset"):
+    with pytest.raises(ConfigError, match="is not a dataset"):
         searched(tmp_path, "a star")
 
 

@@ -113,7 +113,7 @@ def _museum() -> dict[str, Broken]:
     short = with_header(length_of_hurt, b"Content-Length: 20")
     long = with_header(length_of_hurt, b"Content-Length: 9999999")
     negative = with_header(length_of_hurt, b"Content-Length: -5")
-    no_head = record("response", page_url(HURT), b"this is no HTTP answer")
+    no_head = record("response", page_url(HURT), b"this is not HTTP answer")
     return {
         "empty": Broken(b"", frozenset(), 0, False),
         "only-newlines": Broken(b"\r\n\r\n\r\n", frozenset(), 0, False),

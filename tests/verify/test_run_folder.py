@@ -170,7 +170,7 @@ def test_what_holds_no_samples_is_refused(little_web: SmallCrawl, tmp_path: Path
     extract_candidates(ExtractOptions(inputs=(str(little_web.files.wat[0]),), out=str(out)))
     with pytest.raises(ConfigError, match="no samples to verify"):
         verify_dataset(out)
-    with pytest.raises(ConfigError, match="is no dataset"):
+    with pytest.raises(ConfigError, match="is not a dataset"):
         verify_dataset(tmp_path)
     with pytest.raises(ConfigError, match="--workers 0"):
         verify_dataset(out, workers=0)

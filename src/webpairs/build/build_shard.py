@@ -45,7 +45,7 @@ MAX_IN_FLIGHT_BYTES: Final = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class BuildUnit:
-    """Say what a shard is made of."""
+    """What a shard is made of."""
 
     number: int
     keys: Keys
@@ -69,7 +69,7 @@ class BuildUnit:
 
 @dataclass(slots=True)
 class ShardCounts:
-    """Count what became of a shard's candidates: candidates = samples + sum of drops."""
+    """Counting what became of a shard's candidates: candidates = samples + sum of drops."""
 
     candidates: int = 0
     samples: int = 0

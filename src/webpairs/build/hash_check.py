@@ -1,4 +1,4 @@
-"""Compare received images with the hashes that tables give, and notice a column of other hashes.
+"""Comparing images with the hashes that tables give, and noticing a column of other hashes.
 
     --check-hashes on    an image that has another hash than its row gives is `hash_mismatch`
                    warn  it is kept and counted

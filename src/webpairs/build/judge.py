@@ -1,4 +1,4 @@
-"""Turn scores into keep or drop: pure functions of stored scores, nothing else."""
+"""Turning scores into keep or drop: pure functions of stored scores, nothing else."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ _GIVEN: Final = "given"
 
 
 class ShardWriter:
-    """Collect a shard's samples and drops, in row order, and commit them once.
+    """Collection of a shard's samples and drops, in row order, and commit them once.
 
     The tar streams to a temporary file; rows and embeddings wait in memory (bounded by the
     shard's size). Samples and drops may come in any order: `commit` puts them in that of the keys
@@ -300,7 +300,7 @@ def sample_json(row: Row, *, with_given: bool) -> bytes:
 
 
 class _Rows:
-    """Hold rows as arrow tables of a few thousand: a tenth of the memory of dicts."""
+    """Rows as arrow tables of a few thousand: a tenth of the memory of dicts."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema

@@ -1,4 +1,4 @@
-"""Name the verbs that read datasets and hand them on; no logic lives here."""
+"""The verbs that read datasets and hand them on; no logic lives here."""
 
 from __future__ import annotations
 

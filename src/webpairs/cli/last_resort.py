@@ -1,4 +1,4 @@
-"""Keep the traceback of an unexpected error in a file, and tell its user of it in one line."""
+"""The last resort: an unexpected error's traceback goes to a file, a line to the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print what the verbs return, for people."""
+"""Printing what the verbs return, for people."""
 
 from __future__ import annotations
 

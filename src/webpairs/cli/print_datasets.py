@@ -1,4 +1,4 @@
-"""Print what the verbs that look at datasets return, for people or, as JSON, for programs."""
+"""Printing what the verbs that look at datasets return, for people or, as JSON, for programs."""
 
 from __future__ import annotations
 

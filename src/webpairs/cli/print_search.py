@@ -1,4 +1,4 @@
-"""Print what the verbs that index and search return: for people, for programs, as a page."""
+"""Printing what the verbs that index and search return: for people, for programs, as a page."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def shown(text: str, most: int) -> Text:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: bytes as hex, what is no number as null."""
+    """Return a value as JSON has it: bytes as hex, what is not a number as null."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""Print what is served, and where."""
+"""Printing what is served, and where."""
 
 from __future__ import annotations
 

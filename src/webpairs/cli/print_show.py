@@ -1,4 +1,4 @@
-"""Print the facts of rows, for people or for programs."""
+"""Printing the facts of rows, for people or for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Print how far a run folder is, for people."""
+"""Printing how far a run folder is, for people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the verb that reports; no logic lives here."""
+"""The verb that reports; no logic lives here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the verbs that index and search datasets; no logic lives here."""
+"""The verbs that index and search datasets; no logic lives here."""
 
 from __future__ import annotations
 

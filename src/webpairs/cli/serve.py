@@ -1,4 +1,4 @@
-"""Name the verb that serves datasets; no logic lives here."""
+"""The verb that serves datasets; no logic lives here."""
 
 from __future__ import annotations
 

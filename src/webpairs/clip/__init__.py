@@ -1,4 +1,4 @@
-"""Score pairs with CLIP: a model's two towers, its tokenizer, its preprocessing, its threshold.
+"""Scoring pairs with CLIP: a model's two towers, its tokenizer, its preprocessing, its threshold.
 
 `model.load_model` turns what the user wrote after `--model` into a `model.Model`. On the way:
 `pretrained` (open_clip's names) and `hub` (the local cache, the download) find a folder;

@@ -21,7 +21,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Say how an RGB image becomes the square of pixels that the image tower reads."""
+    """How an RGB image becomes the square of pixels that the image tower reads."""
 
     side_px: int
     mean: tuple[float, float, float] = OPENAI_MEAN
@@ -53,7 +53,7 @@ class Tower:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Describe a CLIP with a plain ViT and a causal text transformer."""
+    """Description of a CLIP with a plain ViT and a causal text transformer."""
 
     dim: int
     patch_px: int

@@ -1,4 +1,4 @@
-"""Open a checkpoint: the weight files, configuration and tokenizer that lie in one folder."""
+"""Opening a checkpoint: the weight files, configuration and tokenizer that lie in one folder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _WRONG: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Hold what a model is made of; the tensors are read when they are asked for."""
+    """What a model is made of; the tensors are read when they are asked for."""
 
     weights: Weights
     architecture: Architecture

@@ -1,4 +1,4 @@
-"""Draw the two towers of a CLIP as ONNX graphs over weights that lie in a file beside them.
+"""Drawing the two towers of a CLIP as ONNX graphs over weights that lie in a file beside them.
 
 The runtime maps that file, packs what it multiplies by and lets the rest go, so that one copy
 stays, and protobuf's limit of 2 GB does not matter. Operators are ONNX's and two fused ones of
@@ -40,7 +40,7 @@ _RUNTIME: Final = "com.microsoft"
 
 @dataclass(slots=True)
 class Graph:
-    """Collect nodes and weights; `weights` holds what goes into the file, in its order."""
+    """Collection of nodes and weights; `weights` holds what goes into the file, in its order."""
 
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)

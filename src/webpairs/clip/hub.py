@@ -1,4 +1,4 @@
-"""Find checkpoints of the Hugging Face hub: in the local cache first, then by download."""
+"""Finding checkpoints of the Hugging Face hub: in the local cache first, then by download."""
 
 from __future__ import annotations
 

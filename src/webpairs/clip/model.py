@@ -1,4 +1,4 @@
-"""Turn what stands after `--model` into a model: two towers, preprocessing, a threshold.
+"""Turning what stands after `--model` into a model: two towers, preprocessing, a threshold.
 
 tiny                 the checkpoint shipped with webpairs, for demo and tests
 ViT-B-32/openai      open_clip's NAME/PRETRAINED
@@ -75,7 +75,7 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """Tell what is known of a model before its weights are loaded, or even downloaded."""
+    """What is known of a model before its weights are loaded, or even downloaded."""
 
     spec: str
     threshold: float | None
@@ -86,7 +86,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Say where a spec's checkpoint is: a path, or a repository of the hub."""
+    """Where a spec's checkpoint is: a path, or a repository of the hub."""
 
     path: Path | None = None
     repo: str = ""
@@ -129,8 +129,8 @@ def load_model(
     be sent the user's token.
 
     `threads` are those of a CPU, all by default. `runtime` is one of `RUNTIMES`; `auto` takes torch
-    where it is installed and sees a GPU, or where the architecture is no plain ViT, and onnxruntime
-    otherwise. Raises ConfigError like `describe_model`.
+    where it is installed and sees a GPU, or where the architecture is not a plain ViT, and
+    onnxruntime otherwise. Raises ConfigError like `describe_model`.
     """
     if runtime not in RUNTIMES:
         raise ConfigError(f"unknown runtime {runtime!r}: use one of {', '.join(RUNTIMES)}")

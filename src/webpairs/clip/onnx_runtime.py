@@ -1,4 +1,4 @@
-"""Run a CLIP on the CPU with onnxruntime: both towers, texts at their real length.
+"""Running a CLIP on the CPU with onnxruntime: both towers, texts at their real length.
 
 A sample's embedding is the same, bit for bit, in whatever batch it is computed: no operator of
 the graph mixes samples and onnxruntime's kernels add up in the same order whatever the number of
@@ -33,12 +33,12 @@ LENGTH_CLASSES: Final = (8, 12, 16, 20, 24, 32, 48)
 """Texts are padded to the least of these, or to the context. Alt texts are short, 16 tokens and two
 marks on average (COYO-700M's README, of 747 million), so that the classes lie close there."""
 
-_MOST_IMAGES: Final = 32  # a larger batch is no faster on CPUs, and takes more memory
+_MOST_IMAGES: Final = 32  # a larger batch is not faster on CPUs, and takes more memory
 _MOST_TOKENS: Final = 1024
 
 
 class OnnxModel:
-    """Hold the sessions of both towers; see `model.Model` for the methods."""
+    """The sessions of both towers; see `model.Model` for the methods."""
 
     def __init__(self, spec: str, checkpoint: Checkpoint, *, threads: int | None = None) -> None:
         """Build the graphs and load the weights once; `threads` defaults to all processors."""

@@ -1,4 +1,4 @@
-"""Turn an RGB image into the square of pixels that a model's image tower reads.
+"""Turning an RGB image into the square of pixels that a model's image tower reads.
 
 Source: what open_clip's `image_transform` does to a PIL image at inference, which is torchvision's
 Resize and CenterCrop, rounding included. Scaling to floats happens in the graph.

@@ -24,7 +24,7 @@ with a cosine below 0.3 under OpenAI's ViT-B/32 were dropped."""
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """Say where the weights called by a name are, and what they were trained with."""
+    """Where the weights called by a name are, and what they were trained with."""
 
     repo: str
     quick_gelu: bool = False

@@ -1,4 +1,4 @@
-"""Cut texts into the token ids that a model's text tower reads.
+"""Cutting texts into the token ids that a model's text tower reads.
 
 The reference is OpenAI's `simple_tokenizer.py`, which open_clip copied: mend the text (ftfy),
 unescape entities twice, fold white space, lower-case, split by a pattern, byte-level BPE with
@@ -34,7 +34,7 @@ _WRONG: Final = (
 
 
 class Tokenizer:
-    """Turn texts into ids: start, the words, end; cut to the context with the end kept."""
+    """Turning texts into ids: start, the words, end; cut to the context with the end kept."""
 
     def __init__(
         self, vocab: Mapping[str, int], merges: Sequence[tuple[str, str]], context_length: int

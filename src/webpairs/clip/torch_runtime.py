@@ -1,4 +1,4 @@
-"""Run a CLIP with torch and open_clip: on GPUs, and for architectures that are no plain ViT.
+"""Running a CLIP with torch and open_clip: on GPUs, and for architectures that are not plain ViT.
 
 The extra `webpairs[torch]`. The methods are those of `model.Model`. Plain ViTs get the same
 weights, tokenizer and preprocessing as with onnxruntime; only the arithmetic is torch's, in fp32.
@@ -33,7 +33,7 @@ _MOST_ROWS: Final = 256
 
 
 class TorchModel:
-    """Hold an open_clip network on one device; see `model.Model` for the methods."""
+    """An open_clip network on one device; see `model.Model` for the methods."""
 
     def __init__(
         self,

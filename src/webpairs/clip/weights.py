@@ -1,4 +1,4 @@
-"""Read a checkpoint's tensors from safetensors files under one set of names: open_clip's.
+"""Reading a checkpoint's tensors from safetensors files under one set of names: open_clip's.
 
 OpenAI's and open_clip's checkpoints have these names already; transformers' are translated, its
 three projections of attention joined to one and its linear projections turned.
@@ -52,7 +52,7 @@ _TURNED: Final = ("visual.proj", "text_projection")
 
 
 class Weights:
-    """Hand out tensors by open_clip's names, each read from its file when asked for."""
+    """Handing out tensors by open_clip's names, each read from its file when asked for."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         """Read the files' headers; raise ConfigError where one is not safetensors."""

@@ -1,4 +1,4 @@
-"""Undo the content codings of HTTP bodies: gzip, deflate, brotli and zstd, in layers.
+"""Undoing the content codings of HTTP bodies: gzip, deflate, brotli and zstd, in layers.
 
 The layers are a chain of generators. Each takes pieces of at most STEP_BYTES and gives pieces of at
 most PIECE_BYTES, so that nothing but the last layer's result is ever held whole, and the time is

@@ -38,7 +38,7 @@ class _Stream(Protocol):
 
 
 class GunzipReader:
-    """Read a seekable binary file, gzip-compressed or plain, as one stream of bytes."""
+    """Reader of a seekable binary file, gzip-compressed or plain, as one stream of bytes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

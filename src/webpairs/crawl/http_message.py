@@ -24,7 +24,7 @@ _NEWLINE: Final = re.compile(rb"\r?\n")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Hold the status and the headers of an HTTP answer; names are in lower case."""
+    """The status and the headers of an HTTP answer; names are in lower case."""
 
     status: int
     headers: tuple[tuple[str, str], ...]

@@ -1,4 +1,4 @@
-"""Find the crawl files and tables that a command line names, and tell by content what they are.
+"""Inputs: the crawl files and tables that a command line names, told apart by content.
 
 An argument is a file, a folder (searched by name: for crawl files, else for tables), a glob or an
 fsspec URL.
@@ -67,7 +67,7 @@ _MAGIC: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Hold one crawl file or table to read."""
+    """One crawl file or table to read."""
 
     path: str
     """Absolute local path, or URL."""
@@ -119,7 +119,7 @@ _listener: ContextVar[Callable[[int], None] | None] = ContextVar("_listener", de
 
 
 class _Told(io.FileIO):
-    """Tell the listener of each read, so that the bar of a large file moves."""
+    """A file that reports each read, so that the bar of a large file moves."""
 
     def readinto(self, buffer: Buffer, /) -> int | None:
         num_bytes = super().readinto(buffer)
@@ -346,7 +346,7 @@ def _what_else(path: str, data: bytes) -> str | None:
         return "is named .parquet, but is none (fetch it again)"
     if suffix:
         return None
-    return "is no crawl file: it does not begin with WARC/, nor is it named as a table"
+    return "is not a crawl file: it does not begin with WARC/, nor is it named as a table"
 
 
 def _one_line(error: Exception) -> str:

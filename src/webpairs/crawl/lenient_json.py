@@ -1,4 +1,4 @@
-"""Read JSON in spite of values that strict parsers refuse: one odd value costs itself alone.
+"""Reading JSON in spite of values that strict parsers refuse: one odd value costs itself alone.
 
 Writers cut texts inside a surrogate pair, and write numbers that JSON does not have (NaN) or that
 no double holds (1e999). RFC 8259 leaves such numbers and texts to the reader (6 and 8.2).

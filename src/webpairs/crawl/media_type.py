@@ -1,4 +1,4 @@
-"""Read Content-Type as browsers do, also where several values were joined into one.
+"""Reading Content-Type as browsers do, also where several values were joined into one.
 
 Source: Fetch, "extract a MIME type" from header values: the last valid one counts, and keeps the
 charset of an earlier one of the same type. Lenient in one thing: quotes of either kind go.

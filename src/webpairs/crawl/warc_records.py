@@ -1,4 +1,4 @@
-"""Read the records of a WARC file: one pass, bounded memory, every record with its place.
+"""Reading the records of a WARC file: one pass, bounded memory, every record with its place.
 
 Our own reader, on isal's inflate, because a place is what everything later hangs on. A library's
 reader (FastWARC 2.0 was measured: 1.4 times as fast on a crawl of images) tells where a gzip
@@ -58,7 +58,7 @@ _RECORD_LINE_BYTES: Final = 16
 
 @dataclass(slots=True)
 class Record:
-    """Hold a record; `payload` is what stands behind the HTTP head, or else the block."""
+    """A record; `payload` is what stands behind the HTTP head, or else the block."""
 
     head: bytes
     """Version line and WARC headers as they stand."""
@@ -92,7 +92,7 @@ class Record:
 
 
 class _BrokenMember(Exception):
-    """Say that the gzip member at hand cannot be inflated."""
+    """A gzip member that cannot be inflated."""
 
 
 @dataclass(slots=True)
@@ -203,7 +203,7 @@ class _Members:
 
 @dataclass(slots=True)
 class _Plain:
-    """Give a plain stream in pieces, with the same face as `_Members`."""
+    """Giving a plain stream in pieces, with the same face as `_Members`."""
 
     stream: BinaryIO
     position: int
@@ -378,7 +378,7 @@ class RecordReader:
         return _RECORD_LINE.match(self._buffer, position - self._base) is not None
 
     def _skip_newlines(self) -> bool:
-        """Go to the next byte that is no newline; False at the end of the file."""
+        """Go to the next byte that is not a newline; False at the end of the file."""
         while not self._skip_newlines_here():
             if not self._more():
                 return False

@@ -1,4 +1,4 @@
-"""Find the records of a WAT file that may hold an image, in memory that does not grow.
+"""Finding the records of a WAT file that may hold an image, in memory that does not grow.
 
 Records lie in a buffer of decompressed bytes and are found by Content-Length. Writers count the
 closing line ends into it, leave them out, or miscount by a few bytes: then the next line that
@@ -43,7 +43,7 @@ _BROKEN: Final = -2
 
 
 class _Buffer:
-    """Hold a stretch of the decompressed file; `data[:held]` is filled."""
+    """A stretch of the decompressed file; `data[:held]` is filled."""
 
     def __init__(self, reader: GunzipReader) -> None:
         self._reader = reader

@@ -1,4 +1,4 @@
-"""Make rows fit to be looked at: as Python values, of bounded size, without passwords in URLs.
+"""Making rows fit to be looked at: as Python values, of bounded size, without passwords in URLs.
 
 A foreign folder's text may have 80 MB, and forty of them are a page. So the size is bounded in
 Arrow, before any text becomes a Python value:

@@ -1,4 +1,4 @@
-"""Hold samples by column: numbers and embeddings as arrays (n,) and (n, d), all else as lists."""
+"""Samples by column: numbers and embeddings as arrays (n,) and (n, d), all else as lists."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _values(column: pa.ChunkedArray) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Hold the samples: row i of each part is the same one."""
+    """The samples: row i of each part is the same one."""
 
     place: int
     """Number of the shard in the source."""

@@ -1,4 +1,4 @@
-"""Open a dataset of any origin and read its samples: by row, by key, in order, in batches.
+"""Datasets of any origin: samples by row, by key, in order, in batches.
 
     ds = webpairs.open("DIR")
     ds[17]["caption"]; ds["000010023"]["image"]
@@ -62,7 +62,7 @@ def open_dataset(folder: str | Path, *, embeddings: str | Path | None = None) ->
 
 
 class Dataset:
-    """Read the samples of a source that a view chooses."""
+    """Reader of the samples of a source that a view chooses."""
 
     def __init__(self, view: View, shards: OpenShards | None = None) -> None:
         """`shards` are those of the dataset that this one is a part of."""
@@ -174,14 +174,19 @@ class Dataset:
     ) -> TorchLoader:
         """Return an iterable of batches for PyTorch, resumable by its `state_dict`.
 
-        `shuffle` is a seed, other epochs have other orders; `window` says how many rows are mixed
-        at a time. `columns` are those of `batches`. Pixels are (n, h, w, 3) uint8, a list of (h, w,
-        3) where sizes differ; or `decode` makes of each image, as Pillow's in mode RGB, what
-        `default_collate` takes. Each epoch has every sample once over all ranks; with `drop_last`
-        all ranks have as many batches, all of them full: what is left at the end is left out, and
-        what cannot be read has its place taken by later samples. Ranks are those of
-        `torch.distributed` by default. `options` are those of torch's DataLoader, such as
-        `pin_memory`.
+        Each epoch has every sample once over all ranks.
+
+        batch_size: samples of a batch
+        columns: names as in `batches`; None: all features
+        decode: "rgb" gives (n, h, w, 3) uint8, or a list of (h, w, 3) where sizes differ; None
+            gives the encoded bytes; a callable gets a Pillow image in mode RGB, and what it returns
+            is collated by torch's `default_collate`
+        shuffle: seed of the order, other in each epoch; None: the dataset's own order
+        drop_last: give all ranks the same number of batches, all of them full; the last samples
+            are left out, and unreadable samples are replaced by later ones
+        rank, world_size: by default those of `torch.distributed`
+        window: rows that are mixed at a time
+        options: those of torch's DataLoader, such as `pin_memory`
         """
         from webpairs.dataset.torch_loader import TorchLoader, share_of
 

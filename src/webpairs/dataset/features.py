@@ -37,7 +37,7 @@ LAION-400M's corrupt rows have up to 6016."""
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Describe one feature: `shape` has None for sizes that differ between samples.
+    """Description of one feature: `shape` has None for sizes that differ between samples.
 
     `kind` is text, image, label, scalar or tensor; `dtype` a NumPy name, or str.
     """

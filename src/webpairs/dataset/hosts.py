@@ -1,4 +1,4 @@
-"""Tell the hosts of URLs, many at a time."""
+"""Hosts of URLs, many at a time."""
 
 from __future__ import annotations
 

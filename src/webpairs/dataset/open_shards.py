@@ -1,4 +1,4 @@
-"""Keep the shards open that were used last, so that memory is bounded and rows are near.
+"""Keeping the shards open that were used last, so that memory is bounded and rows are near.
 
 Threads may share them: loaders that read ahead do.
 """
@@ -27,7 +27,7 @@ MAX_BYTES: Final = 128_000_000
 
 
 class OpenShard:
-    """Hold an open shard, and its records for those who ask for single rows."""
+    """An open shard, and its records for those who ask for single rows."""
 
     def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
         self.shard = shard
@@ -40,7 +40,7 @@ class OpenShard:
 
 
 class OpenShards:
-    """Open the shards of a source when they are needed; pickles without those that are open."""
+    """Opening the shards of a source when they are needed; pickles without those that are open."""
 
     def __init__(self, source: Source, names: tuple[str, ...]) -> None:
         """`names` are the features that records have."""
@@ -78,7 +78,7 @@ class OpenShards:
 
 
 class OneShard(OpenShards):
-    """Keep open the shard that was used last alone: for a pass that comes to each shard once."""
+    """Keeping open the shard that was used last alone: for a pass that comes to each shard once."""
 
     def _is_too_much(self) -> bool:
         return True
@@ -88,7 +88,7 @@ Reader = Callable[[int], Any]
 
 
 class Records:
-    """Read a shard's rows as samples; the image is left to whoever asks."""
+    """Reader of a shard's rows as samples; the image is left to whoever asks."""
 
     def __init__(self, shard: Shard, names: tuple[str, ...]) -> None:
         """`names` are features; `image` stays None."""

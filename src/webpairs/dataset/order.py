@@ -1,4 +1,4 @@
-"""Say in which order a training meets samples, and which of them each rank gets.
+"""The order in which a training meets samples, and which of them each rank gets.
 
 The order of an epoch is a pure function of the seed, the epoch and how many samples each shard
 has; so whoever reads, in however many processes, can work out any part of it alone. It shuffles in
@@ -30,7 +30,7 @@ _PROBED: Final = 64
 
 
 class Span(NamedTuple):
-    """Name a batch: positions `start` to `stop` of an epoch's order.
+    """A batch: positions `start` to `stop` of an epoch's order.
 
     `end` is how far all ranks together have come when each has its batch.
     """
@@ -43,7 +43,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Cut an order into batches, of which rank `rank` of `world_size` gets its part.
+    """Cutting an order into batches, of which rank `rank` of `world_size` gets its part.
 
     Of every `world_size * batch_size` samples in order each rank gets `batch_size` neighbours. What
     is left at the end is left out with `drop_last`, so that all ranks have as many full batches;
@@ -158,7 +158,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Hold the order of an epoch's shards: `places` are those that have samples.
+    """The order of an epoch's shards: `places` are those that have samples.
 
     `starts` are the positions at which they start, `windows` those at which windows do, each with
     the end of the last one.
@@ -171,7 +171,7 @@ class _Layout:
 
 
 class Epochs:
-    """Go through an order epoch after epoch, and say at any time how to go on from there."""
+    """Passes through an order, epoch after epoch, and the state to go on from at any time."""
 
     def __init__(self, order: Order, share: Share) -> None:
         self._order = order
@@ -188,7 +188,7 @@ class Epochs:
     def __iter__(self) -> Iterator[Span]:
         """Yield this rank's batches that are left of the epoch.
 
-        Who reads ahead of what he hands out says by `reached` how far he is.
+        A loader that prefetches must call `reached(span)` when it yields a batch.
         """
         return self._share.spans(self.epoch, self._position, self._order.num_samples)
 

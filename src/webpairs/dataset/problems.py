@@ -1,4 +1,4 @@
-"""Count what is wrong with a source, so that reading it goes on and nothing is hidden."""
+"""Counting what is wrong with a source, so that reading it goes on and nothing is hidden."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Problem(StrEnum):
     EMBEDDINGS_UNALIGNED = "embeddings_unaligned"
     """Embeddings and metadata have other numbers of rows: nothing says which belong together."""
     TAR_BROKEN = "tar_broken"
-    """It ends before its end or has a header that is none: samples up to there are read."""
+    """Truncated, or a corrupt header: samples before that point are read."""
     INDEX_WRONG = "index_wrong"
     """Its `.idx` does not lead to its samples: the tar itself is read."""
     COUNT_WRONG = "count_wrong"
@@ -53,7 +53,7 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """List one problem; `key` is empty for one of a whole shard."""
+    """List of one problem; `key` is empty for one of a whole shard."""
 
     problem: Problem
     shard: str
@@ -62,7 +62,7 @@ class Found:
 
 
 class Problems:
-    """Hold what was found so far; what is read twice is counted once.
+    """What was found so far; what is read twice is counted once.
 
     A bit for each row that has a problem: 1.3 kB a shard of 10,000 at most.
     """

@@ -1,4 +1,4 @@
-"""Find rows of a dataset by key, uid or URL, and tell all facts of them: samples and drops.
+"""All facts of rows that are found by key, uid or URL: samples and drops.
 
     show_rows("my-dataset", "000010023")                     the sample of this key
     show_rows("my-dataset", "1f0c...32 hex digits")          the candidate of this uid

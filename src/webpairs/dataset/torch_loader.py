@@ -1,4 +1,4 @@
-"""Feed samples to PyTorch: in one order whatever the workers, and exactly resumable.
+"""Feeding samples to PyTorch: in one order whatever the workers, and exactly resumable.
 
 The order is that of `order.Order`, cut into batches in the training's process; workers of torch's
 `DataLoader` read, decode and put together the batches they are told, and it hands them out in the
@@ -247,7 +247,7 @@ class _Batches:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Carry problems from a worker to the training's process."""
+    """Carrying problems from a worker to the training's process."""
 
     of_shards: list[tuple[Problem, str, str, int]] = field(default_factory=list)
     of_rows: list[tuple[Problem, str, int, str, str]] = field(default_factory=list)
@@ -261,7 +261,7 @@ class Notes:
 
 
 class _Noting(Problems):
-    """Keep what is noted until it is taken, instead of counting it."""
+    """Keeping what is noted until it is taken, instead of counting it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -356,7 +356,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Hold samples in the order in which they were asked for, without those that have no image."""
+    """Samples in the order in which they were asked for, without those that have no image."""
 
     columns: Columns
     """Images are encoded; empty when there are no samples."""

@@ -23,7 +23,7 @@ KEPT_BYTES: Final = 64_000_000
 
 
 class View(ABC):
-    """Say for each shard which of its rows belong to the dataset."""
+    """The rows of each shard that belong to the dataset."""
 
     source: Source
 
@@ -37,7 +37,7 @@ class View(ABC):
 
 
 class AllRows(View):
-    """Take every row of the source."""
+    """Taking every row of the source."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -52,7 +52,7 @@ class AllRows(View):
 
 
 class WhereRows(View):
-    """Take the rows of another view for which an expression is true."""
+    """Taking the rows of another view for which an expression is true."""
 
     def __init__(self, parent: View, expression: Expression) -> None:
         self.source = parent.source
@@ -102,7 +102,7 @@ class WhereRows(View):
 
 
 class PickedRows(View):
-    """Take rows of another view by their numbers in it."""
+    """Taking rows of another view by their numbers in it."""
 
     def __init__(self, parent: View, offsets: npt.NDArray[np.int64], picked: Rows) -> None:
         """`picked` are numbers in `parent`, rising; `offsets` where its shards begin there."""

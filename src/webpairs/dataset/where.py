@@ -1,4 +1,4 @@
-"""Choose rows by a SQL expression over the page's features and the source's own columns.
+"""Choosing rows by a SQL expression over the page's features and the source's own columns.
 
     similarity > 0.32 and nsfw = 'UNLIKELY' and original_width >= 512
 
@@ -62,7 +62,7 @@ _local: Final = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Hold a checked expression: `sql` calls the columns `names` c0, c1 and on."""
+    """A checked expression: `sql` calls the columns `names` c0, c1 and on."""
 
     text: str
     sql: str
@@ -116,7 +116,7 @@ def check(expression: Expression, shard: Shard) -> None:
 
 
 class _Names:
-    """Find out which column a name means."""
+    """Finding out which column a name means."""
 
     def __init__(self, text: str, column_names: Sequence[str]) -> None:
         self._text = text

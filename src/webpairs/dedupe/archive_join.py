@@ -1,4 +1,4 @@
-"""Find each unique candidate's image among the records of an archive.
+"""Finding each unique candidate's image among the records of an archive.
 
     unique candidates + candidates/*.images.parquet -> unique/00000.parquet, in reading order
 

@@ -1,4 +1,4 @@
-"""Cut rows that stand in their final order into shards: `unique/00000.parquet` and on."""
+"""Cutting rows that stand in their final order into shards: `unique/00000.parquet` and on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _REPETITIVE: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """Name one shard's unique candidates."""
+    """The unique candidates of one shard."""
 
     number: int
     path: str
@@ -33,7 +33,7 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Hold the shards of a dataset and how many unique candidates `limit` left out."""
+    """The shards of a dataset and how many unique candidates `limit` left out."""
 
     shards: tuple[ShardPlan, ...]
     over_limit: int
@@ -108,7 +108,7 @@ def open_parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 class Feed:
-    """Take tables in pieces of any size and hand out pieces of the size asked for."""
+    """A queue of tables: they come in any size and go in the size asked for."""
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
         self._tables: Iterator[pa.Table] = iter(tables)

@@ -1,4 +1,4 @@
-"""Keep one of the candidates with the same uid, in an order that depends on content alone.
+"""Keeping one of the candidates with the same uid, in an order that depends on content alone.
 
     candidates/*.parquet -> dedupe/00-0f.parquet (+ .drops.parquet, .json) -> unique/00000.parquet
 
@@ -62,7 +62,7 @@ _WORTH_A_PROCESS_BYTES: Final = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class DedupeRules:
-    """Say what dedupe keeps and in which order; all of it changes the dataset."""
+    """What dedupe keeps and in which order; all of it changes the dataset."""
 
     keep_opted_out: bool
     shard_size: int
@@ -72,7 +72,7 @@ class DedupeRules:
 
 @dataclass(frozen=True, slots=True)
 class DedupeUnit:
-    """Name the work of one process: the buckets from `first` to `last` of every file."""
+    """The work of one process: the buckets from `first` to `last` of every file."""
 
     first: int
     last: int
@@ -105,7 +105,7 @@ class DedupeUnit:
 
 @dataclass(frozen=True, slots=True)
 class DedupeStats:
-    """Count a unit's candidates: `found` = `unique` + `duplicate` + `opted_out_page`."""
+    """Counts of a unit's candidates: `found` = `unique` + `duplicate` + `opted_out_page`."""
 
     found: int
     unique: int
@@ -332,7 +332,7 @@ def rank(uids: Iterable[bytes], seed: int) -> list[bytes]:
 
 
 class _OptOuts:
-    """Take the candidates that opted out from a stream, and count what passes."""
+    """A filter that takes opted-out candidates from a stream and counts the others."""
 
     def __init__(self, path: Path, *, keep: bool) -> None:
         self._keep = keep

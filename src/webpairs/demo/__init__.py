@@ -1,1 +1,1 @@
-"""Draw a little web with a known truth, and make crawl files of it."""
+"""A little web whose ground truth is known, and its crawl files."""

@@ -24,7 +24,7 @@ JPEG: Final = "image/jpeg"
 
 
 class Archive:
-    """Collect the answers a crawler got; give pictures their URLs."""
+    """Collection of the answers a crawler got; give pictures their URLs."""
 
     hosts: Sequence[str] = (
         "http://photos.example",

@@ -35,7 +35,7 @@ _WAT_INFO: Final = b"Software-Info: webpairs demo\r\nformat: WARC File Format 1.
 
 @dataclass(frozen=True, slots=True)
 class CrawlFiles:
-    """Name the files of a little web."""
+    """The files of a little web."""
 
     warc: list[Path]
     wat: list[Path]

@@ -1,4 +1,4 @@
-"""Build from the hostile web, and hold what came of each of its behaviours against its table."""
+"""A build from the hostile web, and what came of each of its behaviours."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RETRIES: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Say how one behaviour was met."""
+    """How one behaviour was met."""
 
     name: str
     expected: str
@@ -40,7 +40,7 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True)
 class HostileCheck:
-    """Say how a build met the hostile web."""
+    """How a build met the hostile web."""
 
     out: Path
     """The dataset."""

@@ -1,4 +1,4 @@
-"""Draw a little web: pages and pictures, of which it is known what is true.
+"""Drawing a little web: pages and pictures, of which it is known what is true.
 
 On its pages stand true and false texts beside pictures, and what real crawls are full of: the same
 picture with many texts, the same text twice, opt-outs, licences, links written in every way, and
@@ -76,7 +76,7 @@ _SIZES_PX: Final = ((256, 256), (320, 256), (256, 340), (400, 300), (300, 400))
 
 @dataclass(frozen=True, slots=True)
 class LittleWeb:
-    """Hold a whole little web and the truth about it."""
+    """A whole little web and the truth about it."""
 
     seed: int
     answers: tuple[Answer, ...]
@@ -159,7 +159,7 @@ def clear_language(text: str) -> str | None:
 
 
 class _Maker:
-    """Make pages one after another; keep what they share: archive, pictures, truth."""
+    """Making pages one after another; keep what they share: archive, pictures, truth."""
 
     def __init__(self, rng: random.Random, archive: Archive, num_pages: int) -> None:
         self._rng = rng

@@ -1,4 +1,4 @@
-"""Hold the pictures of a little web as servers answer for them today, instead of an archive.
+"""The pictures of a little web as servers answer for them today, instead of an archive.
 
 All hosts share one port and one server on this machine; `LiveArchive.addresses` says where each
 name leads, as a name server would. What only archives know does not occur; what only the live web
@@ -72,7 +72,7 @@ _TDMREP: Final = [{"location": "/*", "tdm-reservation": 1}]
 
 
 class LiveArchive(Archive):
-    """Collect what servers answer; give pictures URLs on hosts of one port."""
+    """Collecting what servers answer; give pictures URLs on hosts of one port."""
 
     ways = ("chunked", "redirect", "redirects")
     broken = LIVE_BROKEN

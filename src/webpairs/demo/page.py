@@ -38,7 +38,7 @@ _REASONS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Revisit:
-    """Say which earlier answer a crawler found again (WARC 1.1, 6.7)."""
+    """Which earlier answer a crawler found again (WARC 1.1, 6.7)."""
 
     profile: str
     """`identical-payload-digest` or `server-not-modified`."""
@@ -49,7 +49,7 @@ class Revisit:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold what a crawler got for one request."""
+    """What a crawler got for one request."""
 
     url: str
     date: datetime
@@ -73,7 +73,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Img:
-    """Stand for an `<img>`: its attributes as a parser hands them out, alt None when absent."""
+    """An `<img>`: its attributes as a parser returns them, alt None when absent."""
 
     src: str
     alt: str | None
@@ -81,7 +81,7 @@ class Img:
 
 @dataclass(frozen=True, slots=True)
 class Licence:
-    """Say under which licence a page puts its pictures, and where it says so."""
+    """The licence that a page puts its pictures under, and where it says so."""
 
     spdx: str
     where: str
@@ -92,7 +92,7 @@ class Licence:
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """Say how a page asks not to be used: a signal in its head or in its HTTP headers."""
+    """How a page asks not to be used: a signal in its head or in its HTTP headers."""
 
     where: str
     """`meta` or `header`."""
@@ -104,7 +104,7 @@ class OptOut:
 
 @dataclass(frozen=True, slots=True)
 class WebPage:
-    """Hold a page as its author wrote it."""
+    """A page as its author wrote it."""
 
     url: str
     date: datetime

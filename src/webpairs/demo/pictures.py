@@ -1,4 +1,4 @@
-"""Draw pictures whose whole truth is known, and write true and false texts about them.
+"""Pictures whose whole truth is known, and true and false texts about them.
 
 This is the world that the shipped model `tiny` was trained on (`training/train_tiny.py`): one to
 four equal shapes of one colour on a background of another. Whoever changes a value, a phrase or the
@@ -53,7 +53,7 @@ _LONE_RADIUS = (0.28, 0.40)
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Say everything that can be true of a picture.
+    """Everything that can be true of a picture.
 
     `count` is one of COUNTS, `colour` a key of COLOURS, `shape` one of SHAPES, `background` one of
     BACKGROUNDS and never equal to `colour`.

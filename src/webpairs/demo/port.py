@@ -1,4 +1,4 @@
-"""Choose the port of a live little web once, and keep it: the port is in every picture's URL."""
+"""The port of a live little web, chosen once and kept: it is in every picture's URL."""
 
 from __future__ import annotations
 

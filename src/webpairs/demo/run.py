@@ -22,7 +22,7 @@ NUM_PAGES: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Say what the demo built, how well, and what its user may type next."""
+    """What the demo built, how well, and what its user may type next."""
 
     build: BuildResult
     score: Score

@@ -1,4 +1,4 @@
-"""Hold a finished run folder against the truth of the little web it was built from."""
+"""A finished run folder against the truth of the little web it was built from."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _COLUMNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Surprise:
-    """Name a candidate that ended otherwise than the truth says, or a value that is not true."""
+    """A candidate that ended otherwise than the truth says, or a value that is not true."""
 
     uid: str
     expected: str
@@ -47,7 +47,7 @@ class Surprise:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Say how well a build found the true texts, and whether all else went as it must."""
+    """How well a build found the true texts, and whether all else went as it must."""
 
     num_true: int
     """True texts of usable pictures: what a perfect build keeps."""

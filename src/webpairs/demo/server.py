@@ -1,4 +1,4 @@
-"""Serve a live little web on this machine: all its hosts on one port, told apart by name."""
+"""Serving a live little web on this machine: all its hosts on one port, told apart by name."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _place(answer: Answer) -> tuple[str, str]:
 
 
 class _Server(ThreadingTCPServer):
-    """Serve each connection in a thread of its own; know them all, so that none outlives it.
+    """Serving each connection in a thread of its own; know them all, so that none outlives it.
 
     Not http.server's class, which asks a name server who 127.0.0.1 is.
     """
@@ -103,7 +103,7 @@ class _Server(ThreadingTCPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answer the requests of one connection."""
+    """Answering the requests of one connection."""
 
     protocol_version = "HTTP/1.1"
     timeout = _IDLE_S

@@ -1,4 +1,4 @@
-"""Say the truth about a candidate of the little web."""
+"""The ground truth about a candidate of the little web."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SAMPLE: Final = "sample"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Say the truth about one image and one text on one page."""
+    """The ground truth about one image and one text on one page."""
 
     page_url: str
     page_date: str

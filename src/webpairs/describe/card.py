@@ -1,4 +1,4 @@
-"""Write a dataset card: README.md as the Hugging Face Hub has it, from the data themselves.
+"""Writing a dataset card: README.md as the Hugging Face Hub has it, from the data themselves.
 
 Every figure is counted when the card is made, and nothing is said that the files do not say: of
 what others wrote nobody knows here which rules and opt-outs were followed.
@@ -49,7 +49,7 @@ _STORED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class CardFacts:
-    """Hold what a card says."""
+    """What a card says."""
 
     name: str
     kind: str
@@ -63,7 +63,7 @@ class CardFacts:
     counts: Mapping[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
     """Of nsfw, license, language and opt_out: how many samples have which value."""
     loading: tuple[str, ...] = ()
-    """Lines that say how to load it, where it is no folder that webpairs opens."""
+    """Lines that say how to load it, where it is not a folder that webpairs opens."""
 
 
 def make_card(
@@ -385,7 +385,7 @@ def _limits(facts: CardFacts) -> Iterator[str]:
         if model["spec"] == "tiny":
             yield (
                 "- The model `tiny` is made for demonstrations and is blind to the real world: "
-                "this is no dataset to train on."
+                "this is not a dataset to train on."
             )
     if set(facts.counts["nsfw"]) <= {"UNTAGGED"}:
         yield "- No sample has an NSFW tag."

@@ -1,4 +1,4 @@
-"""Write the YAML at the top of a dataset card: what the Hub and `load_dataset` go by."""
+"""Writing the YAML at the top of a dataset card: what the Hub and `load_dataset` go by."""
 
 from __future__ import annotations
 

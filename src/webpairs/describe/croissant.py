@@ -1,4 +1,4 @@
-"""Describe a dataset in Croissant 1.0, JSON-LD that other tools validate, index and read.
+"""A dataset's description in Croissant 1.0: JSON-LD that other tools validate and read.
 
     python -c "import mlcroissant; mlcroissant.Dataset('DIR/croissant.json').records('metadata')"
 
@@ -83,7 +83,7 @@ _SWAPPED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class TableFolder:
-    """Hold the columns of the parquet files of one folder, named from the dataset's on."""
+    """The columns of the parquet files of one folder, named from the dataset's on."""
 
     folder: str
     """Empty for the dataset's own."""
@@ -114,7 +114,7 @@ def make_croissant(folder: str | Path, *, name: str | None = None) -> dict[str, 
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: name one that holds a dataset")
+        raise ConfigError(f"{folder} is not a folder: name one that holds a dataset")
     tables = list(table_folders(folder))
     if not tables:
         raise ConfigError(

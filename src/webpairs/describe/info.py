@@ -1,4 +1,4 @@
-"""Say what a folder was recognised as, and what is in it: schema, counts, some rows."""
+"""What a folder was recognised as, and what is in it: schema, counts, some rows."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from webpairs.verify.source import missing_names
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """Say how a run folder was made, by its manifest; None where nothing was scored."""
+    """How a run folder was made, by its manifest; None where nothing was scored."""
 
     verb: str
     recipe: str
@@ -38,7 +38,7 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """Say what is in a dataset."""
+    """What is in a dataset."""
 
     folder: Path
     kind: str
@@ -173,7 +173,7 @@ def _read_metadata(ds: Dataset, progress: RunProgress) -> None:
 
 
 def _first_rows(ds: Dataset, num_rows: int) -> tuple[tuple[Mapping[str, Any], ...], dict[str, str]]:
-    """Return the first rows, and the type of each column that is no feature."""
+    """Return the first rows, and the type of each column that is not a feature."""
     further = [name for name in ds.column_names if name not in ds.features]
     tabular = [name for name in ds.features if name in TABULAR]
     known = {column.name: str(column.type) for column in METADATA}
@@ -195,7 +195,7 @@ def _first_rows(ds: Dataset, num_rows: int) -> tuple[tuple[Mapping[str, Any], ..
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: bytes as hex, what is no number as null."""
+    """Return a value as JSON has it: bytes as hex, what is not a number as null."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float):

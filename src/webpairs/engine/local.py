@@ -1,4 +1,4 @@
-"""Map a stage over its units in processes of this machine.
+"""Mapping a stage over its units in processes of this machine.
 
 A worker is `python -m webpairs.engine.worker` with one socket to the coordinator, over which units,
 results, embedding requests and progress travel, and one to the run's fetcher; so a script without
@@ -37,7 +37,7 @@ STOP_TIMEOUT_S: Final = 5.0
 
 
 class CoordinatorLink(Link, Protocol):
-    """Be the link of units in this process, and open the way to the fetcher for others."""
+    """The link of units in this process, and the way to the fetcher for others."""
 
     def fetch_socket(self) -> socket.socket:
         """Return a new socket to the run's fetcher; of a run without one, one that is shut."""

@@ -1,4 +1,4 @@
-"""Keep glibc's malloc from holding on to what many threads have freed.
+"""Keeping glibc's malloc from holding on to what many threads have freed.
 
 Each thread gets a heap of its own by default, and a heap is given back only where its top is free:
 after an hour of images the processes would hold twice what they use (mallopt(3)).

@@ -1,4 +1,4 @@
-"""Turn columns of a source into those that other tools read, and batches into row groups."""
+"""Turning columns of a source into those that other tools read, and batches into row groups."""
 
 from __future__ import annotations
 

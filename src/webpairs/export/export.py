@@ -1,4 +1,4 @@
-"""Write a dataset, or the part of it that is wanted, in another format.
+"""Writing a dataset, or the part of it that is wanted, in another format.
 
 Rows are numbered as `len` counts them; output shard s has the rows [s*n, (s+1)*n), or, shuffled,
 the rows that a seeded permutation has at these positions. A shard that is written leaves its mark
@@ -68,7 +68,7 @@ write a thousand samples of it."""
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """Say what `export_dataset` wrote."""
+    """What `export_dataset` wrote."""
 
     reports: tuple[TargetReport, ...]
     finished_before: bool

@@ -48,7 +48,7 @@ NUM_LISTED: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Say what one config is made of and where it goes."""
+    """What one config is made of and where it goes."""
 
     config: str
     """Its name, unique in the export: images, embeddings, or what the format calls it."""
@@ -59,7 +59,7 @@ class Target:
     images: bool
     embeddings: bool
     samples_per_shard: int
-    """Unless the user says."""
+    """The default; `--samples-per-shard` overrides it."""
     even: bool = False
     """Whether shards are to be as large as each other, rather than the last one smaller."""
     schema: pa.Schema | None = None
@@ -72,7 +72,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Hold some samples: row i of each part is the same one."""
+    """Some samples: row i of each part is the same one."""
 
     table: pa.Table
     """As the target's schema says. Features are never null; nsfw is int64."""
@@ -105,7 +105,7 @@ class Batch:
 
 @dataclass(slots=True)
 class OutputShard:
-    """Say which shard is written, and take what is to be told of it."""
+    """The shard that is written, and what is to be reported of it."""
 
     target: Target
     number: int
@@ -129,7 +129,7 @@ class OutputShard:
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """Say what became of the rows of a target: num_rows = num_samples + the sum of skipped."""
+    """What became of the rows of a target: num_rows = num_samples + the sum of skipped."""
 
     target: Target
     num_rows: int
@@ -150,7 +150,7 @@ class TargetReport:
 
 
 class Exporter(Protocol):
-    """Write one format; see the module's docstring."""
+    """Writer of one format; see the module's docstring."""
 
     def targets(self, dataset: Dataset) -> Sequence[Target]:
         """Return what is to be written; raise ConfigError for what cannot be."""

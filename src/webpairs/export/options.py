@@ -29,7 +29,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOptions:
-    """Hold what `webpairs export` was asked for; None means what the source or the format has.
+    """Options of `webpairs export`; None means what the source or the format has.
 
     Raises ConfigError naming the value, the limit and the fix.
     """
@@ -63,8 +63,8 @@ class ExportOptions:
             check_one("--config", self.config, CONFIGS)
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
-                f"--name {self.name!r} is no name of a dataset: use small letters, digits and _, "
-                "a letter first"
+                f"--name {self.name!r} is not a name of a dataset: use small letters, digits and "
+                "_, a letter first"
             )
         if self.columns is not None and not self.columns:
             raise ConfigError("--columns is empty: name columns, or leave it out")

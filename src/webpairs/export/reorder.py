@@ -42,7 +42,7 @@ def reordering(folder: Path, num_positions: int, bucket_rows: int) -> Generator[
 
 
 class Reorder:
-    """Hold samples until they are asked for in their order."""
+    """Samples until they are asked for in their order."""
 
     def __init__(self, file: IO[bytes], num_positions: int, bucket_rows: int) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Write some output shards that follow each other: the unit of work of an export.
+"""Writing some output shards that follow each other: the unit of work of an export.
 
 Their rows are read in one pass over the source, in its order. Where that is the order of the
 output, the samples go straight to the exporter; shuffled ones are put in order on disk first.
@@ -44,7 +44,7 @@ _LEFT_OUT: Final = (Problem.NO_IMAGE, Problem.NO_EMBEDDING)
 
 @dataclass(frozen=True, slots=True)
 class ShardsUnit:
-    """Name output shards from `first` to before `end`, and their rows."""
+    """Output shards from `first` to before `end`, and their rows."""
 
     module: str
     """Of the format."""
@@ -137,7 +137,7 @@ def _reported(batches: Iterator[Batch], link: Link) -> Iterator[Batch]:
 
 
 class _Split:
-    """Hand out batches that come in order shard by shard; those that span two are cut."""
+    """Handing out batches that come in order shard by shard; those that span two are cut."""
 
     def __init__(self, pieces: Iterator[tuple[Batch, Rows]], size: int) -> None:
         self._pieces = pieces
@@ -164,7 +164,7 @@ class _Split:
 
 
 class RowProblems(Problems):
-    """Remember which rows had a problem, until they are asked for."""
+    """Remembering which rows had a problem, until they are asked for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class RowProblems(Problems):
 
 
 class _UnitRows(View):
-    """Take the rows of some output shards that follow each other."""
+    """Taking the rows of some output shards that follow each other."""
 
     def __init__(self, unit: ShardsUnit, first: int, end: int) -> None:
         source = unit.dataset.source

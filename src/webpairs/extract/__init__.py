@@ -1,1 +1,1 @@
-"""Find candidates in crawl files: image URLs with a text beside them."""
+"""Finding candidates in crawl files: image URLs with a text beside them."""

@@ -1,4 +1,4 @@
-"""Write the image index: where in the archive each URL was captured, and what it answered.
+"""Writing the image index: where in the archive each URL was captured, and what it answered.
 
 A row for every response, revisit and resource record of an http(s) URL, whatever was captured:
 that an image's URL answered with a page, or an error, must be known too. Columns: `schema.py`.
@@ -25,7 +25,7 @@ _ROWS_A_GROUP: Final = 50_000
 
 
 class ImageIndexWriter:
-    """Write the captures of one unit of extract to `path`, atomically, in bounded memory.
+    """Writer of the captures of one unit of extract to `path`, atomically, in bounded memory.
 
     A context manager: on a clean exit the file is synced and renamed to `path`; on an error
     nothing is left behind.

@@ -67,7 +67,7 @@ _REPETITIVE: Final = [
 
 
 class CandidateWriter:
-    """Write the candidates of one unit of extract to `path`, atomically.
+    """Writer of the candidates of one unit of extract to `path`, atomically.
 
     A context manager: on a clean exit the file is synced and renamed to `path`; on an error
     nothing is left behind. Memory is bounded by `max_rows_in_memory`, whatever goes in.
@@ -126,7 +126,7 @@ class CandidateWriter:
         """Take the images of a page, one row for each image and text beside it, as written.
 
         Attributes are unescaped already, once, by the HTML parser or by JSON. Rows whose text is
-        empty or whitespace are no candidates and are not counted.
+        empty or whitespace are not candidates and are not counted.
         """
         rows = [row for row, text in enumerate(texts) if text and not text.isspace()]
         if not rows:
@@ -326,7 +326,7 @@ class CandidateWriter:
 
 
 class _Kept(NamedTuple):
-    """Hold the rows of a batch that passed the rules: columns of equal length."""
+    """The rows of a batch that passed the rules: columns of equal length."""
 
     rows: list[int]
     """Where they stood in the batch."""

@@ -1,4 +1,4 @@
-"""Decode the bytes of an HTML page as a browser would.
+"""Decoding the bytes of an HTML page as a browser would.
 
 Order: byte order mark, charset of the Content-Type header, what the first bytes declare
 (`prescan.py`), a `<meta>` further down, then a guess. Source: HTML, 13.2.3, "determining the

@@ -1,4 +1,4 @@
-"""Decode text by the Encoding standard (WHATWG), as browsers do: every label, every odd byte.
+"""Decoding text by the Encoding standard (WHATWG), as browsers do: every label, every odd byte.
 
 Python's codecs do the work, in C, wherever they agree with the standard; compared with its indexes
 they differ in 21 characters of GB 18030, 203 of Big5, EUC-JP's rows 13 and 89 to 92, and in bytes

@@ -1,4 +1,4 @@
-"""Take from an HTML page what extract needs: its images with their texts, and what it permits.
+"""Taking from an HTML page what extract needs: its images with their texts, and what it permits.
 
 The page is parsed as browsers parse it (lexbor, through resiliparse), with scripting off, so that
 the images in `<noscript>` are there; those in `<template>` are not part of the document.
@@ -59,7 +59,7 @@ _MAX_LEVELS: Final = 32
 
 @dataclass(slots=True)
 class HtmlImages:
-    """Hold the candidates of a page as parallel lists, and what it says of itself."""
+    """The candidates of a page as parallel lists, and what it says of itself."""
 
     base: str | None = None
     license: License | None = None

@@ -1,4 +1,4 @@
-"""Tell the language of texts with fastText's lid.176, offline, from the installed package."""
+"""The language of texts, by fastText's lid.176, offline, from the installed package."""
 
 from __future__ import annotations
 

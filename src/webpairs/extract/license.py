@@ -1,4 +1,4 @@
-"""Find the Creative Commons licence that a page states, and name it.
+"""Finding the Creative Commons licence that a page states, and name it.
 
 LAION-400M took, for each image, the last link before it that contained
 `creativecommons.org/licenses/`: images above the notice got `?`, public-domain marks and
@@ -18,14 +18,14 @@ NO_LICENSE: Final = "?"
 """LAION's column when a page states none."""
 
 MAX_LICENSE_CHARS: Final = 500
-"""A longer link is no licence (LAION cut at 80 from November 2021 on)."""
+"""A longer link is not a licence (LAION cut at 80 from November 2021 on)."""
 
 HOST: Final = "creativecommons.org"
 """Readers may skip every link that does not contain this (in any case)."""
 
 
 class LicenseLink(NamedTuple):
-    """Hold a link that may be a licence: where it stood, as written, and its `rel`."""
+    """A link that may be a licence: where it stood, as written, and its `rel`."""
 
     where: Where
     href: str
@@ -33,7 +33,7 @@ class LicenseLink(NamedTuple):
 
 
 class License(NamedTuple):
-    """Hold what a page says: the link as it stood, its SPDX-like id if known, and the place."""
+    """What a page says: the link as it stood, its SPDX-like id if known, and the place."""
 
     link: str
     id: str | None

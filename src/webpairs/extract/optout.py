@@ -104,7 +104,7 @@ def opt_out_of(
 def usages_refused(value: str) -> list[str]:
     """Return the `USAGES` that a Content-Usage value says `n` to.
 
-    A value that is no dictionary (RFC 9651) says nothing: draft-ietf-aipref-vocab-08, section on
+    A value that is not a dictionary (RFC 9651) says nothing: draft-ietf-aipref-vocab-08, section on
     processing. Never raises.
     """
     if "n" not in value:

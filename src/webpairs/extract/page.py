@@ -10,7 +10,7 @@ from webpairs.extract.tables.columns import NAMED_AS_USUAL, TableColumns
 
 @dataclass(frozen=True, slots=True)
 class ExtractRules:
-    """Say which candidates extract keeps; fields as in `webpairs.recipes.Recipe`."""
+    """Which candidates extract keeps; fields as in `webpairs.recipes.Recipe`."""
 
     texts: tuple[str, ...]
     image_sources: tuple[str, ...]
@@ -22,7 +22,7 @@ class ExtractRules:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Hold what all candidates of one captured page share."""
+    """What all candidates of one captured page share."""
 
     url: str
     """WARC-Target-URI as written."""
@@ -42,7 +42,7 @@ class Page:
 
 @dataclass(slots=True)
 class TableRows:
-    """Hold rows of one table as columns of equal length."""
+    """Rows of one table as columns of equal length."""
 
     crawl_file: str
     """The table's name."""

@@ -1,4 +1,4 @@
-"""Find the encoding that a page names in its first bytes, by the steps of the HTML standard.
+"""Finding the encoding that a page names in its first bytes, by the steps of the HTML standard.
 
 Source: HTML, 13.2.3.2, "prescan a byte stream to determine its encoding" and "get an XML encoding",
 and 2.5.1, "extracting a character encoding from a meta element" (2025).

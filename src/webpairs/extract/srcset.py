@@ -1,4 +1,4 @@
-"""Read `srcset`: which of an image's URLs is the largest picture.
+"""Reading `srcset`: which of an image's URLs is the largest picture.
 
 Source: HTML, "parsing a srcset attribute" (the steps are followed; `sizes` is not needed to find
 the largest).

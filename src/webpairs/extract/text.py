@@ -1,4 +1,4 @@
-"""Clean the texts of pages: what a reader would see, in one line, in one form.
+"""Cleaning the texts of pages: what a reader would see, in one line, in one form.
 
 In this order, until nothing changes any more (so that cleaning twice is cleaning once):
 character references, mojibake, control, bidi and other invisible characters, whitespace, NFC,

@@ -1,4 +1,4 @@
-"""Extract one group of inputs: a pure function of its unit, so that an engine can map it."""
+"""Extracting one group of inputs: a pure function of its unit, so that an engine can map it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ folder of thousands of small files does not become thousands of small files agai
 
 @dataclass(frozen=True, slots=True)
 class ExtractUnit:
-    """Name the inputs of one group and what is written of them."""
+    """The inputs of one group and what is written of them."""
 
     name: str
     inputs: tuple[Input, ...]

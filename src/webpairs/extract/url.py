@@ -1,4 +1,4 @@
-"""Make the URLs of pages and images absolute, comparable and safe to store.
+"""Making the URLs of pages and images absolute, comparable and safe to store.
 
 All parsing is WHATWG parsing (https://url.spec.whatwg.org/), as browsers do it, by ada through
 can_ada. Measured on one core: 0.5 us a parse, against 2.6 to 5 us through ada-url's Python layer;

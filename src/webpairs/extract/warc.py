@@ -1,4 +1,4 @@
-"""Read candidates from the pages of WARC files, and the captures that their images lie in.
+"""Reading candidates from the pages of WARC files, and the captures that their images lie in.
 
 Pages are response records with status 200 whose Content-Type is HTML, or is missing where the body
 begins like HTML. Everything else (requests, metadata, DNS answers, other protocols) is passed
@@ -69,7 +69,7 @@ def extract_warc(
             if not url[:5].lower().startswith("http"):
                 continue
             date_ms = parse_date(record.headers.get("warc-date", ""))
-            # Without a date it is no WARC record (ISO 28500, 5.4); without a head no answer.
+            # Without a date it is not a WARC record (ISO 28500, 5.4); without a head no answer.
             if date_ms is None or (kind == "response" and record.http is None):
                 stats.drop(Drop.RECORD_BROKEN)
                 continue
@@ -192,7 +192,7 @@ def _page(found: HtmlImages, head: Head, url: str, name: str, offset: int, date_
 
 
 def _index(record: Record, url: str, name: str, date_ms: int, index: ImageIndexWriter) -> None:
-    """Add the capture to the index; one whose URL is no URL is found by nobody."""
+    """Add the capture to the index; one whose URL is not a URL is found by nobody."""
     normal = normalise_url(url)
     if normal is None:
         return

@@ -1,4 +1,4 @@
-"""Read candidates from WAT files: Common Crawl's JSON digests of WARC records.
+"""Reading candidates from WAT files: Common Crawl's JSON digests of WARC records.
 
 Speed comes from not touching what is not needed. ISA-L decompresses in blocks, records are found
 by Content-Length (`wat_records.py`). A page's record is nine tenths links: they are cut out, the
@@ -66,7 +66,7 @@ _NOT_A_WAT_RECORD: Final = (*_NOT_JSON, KeyError, IndexError, TypeError, Attribu
 
 @dataclass(slots=True)
 class PageImages:
-    """Hold a page and its images that have a text: columns of equal length, in page order."""
+    """A page and its images that have a text: columns of equal length, in page order."""
 
     page: Page
     urls: list[str]
@@ -78,7 +78,7 @@ class PageImages:
 def extract_wat(path: str, name: str, writer: CandidateWriter, stats: ExtractStats) -> None:
     """Hand the images of every page of a WAT file to `writer`.
 
-    A record that is no JSON or not of the WAT kind is counted (`record_broken`) and passed over;
+    A record that is not JSON or not of the WAT kind is counted (`record_broken`) and passed over;
     a truncated or damaged file gives what it holds and adds a line to `stats.warnings`. Raises
     OSError when the file itself cannot be read.
     """

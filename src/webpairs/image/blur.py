@@ -1,4 +1,4 @@
-"""Blur given boxes of a picture, such as faces: img2dataset's `bbox_col`, DataComp's face blur.
+"""Blurring given boxes of a picture, such as faces: img2dataset's `bbox_col`, DataComp's face blur.
 
 The rule is that of the ImageNet face obfuscation (Yang et al. 2022, "A Study of Face Obfuscation in
 ImageNet"), as img2dataset's blurrer.py has it: each box grows by a tenth of its longer side; the
@@ -31,7 +31,7 @@ _RANGE: Final = (-1.0, 2.0)
 def read_boxes(value: Any) -> tuple[Box, ...]:
     """Return the boxes in a table's value: a list of [x0, y0, x1, y1], or such a list as JSON.
 
-    None and an empty text are no boxes. Raises ValueError for all else: a face that should have
+    None and an empty text are not boxes. Raises ValueError for all else: a face that should have
     been blurred is worse than a row that is lost.
     """
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Bring pixels to sRGB, which is what models were trained on and what is stored."""
+"""Bringing pixels to sRGB, which is what models were trained on and what is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read image files as containers: which format, how big, which way up, where they end.
+"""Reading image files as containers: which format, how big, which way up, where they end.
 
 Nothing here decodes a pixel. A decoder is then given only the parts that pixels come from, so text
 and EXIF blocks, thumbnails, second pictures and whatever is appended never reach it.
@@ -26,7 +26,7 @@ Encoders write about ten."""
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """Say what a file tells before it is decoded."""
+    """What a file tells before it is decoded."""
 
     format: str
     width: int

@@ -1,4 +1,4 @@
-"""Turn bytes from the web into an RGB picture, and a picture into the copy that is stored.
+"""Turning bytes from the web into an RGB picture, and a picture into the copy that is stored.
 
 `docs/images.md` says what is done and why, with the source of each rule.
 """
@@ -124,7 +124,7 @@ class ImageRules:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """Hold a picture as it is displayed: mode RGB, upright, sRGB, on white."""
+    """A picture as it is displayed: mode RGB, upright, sRGB, on white."""
 
     rgb: Image.Image
     """Of `width` x `height`, or smaller if `ImageRules.scaled_decode` allowed it."""
@@ -137,7 +137,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Hold the bytes that go into the dataset; `extension` has no dot."""
+    """The bytes that go into the dataset; `extension` has no dot."""
 
     data: bytes
     extension: str

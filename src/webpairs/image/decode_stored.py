@@ -1,4 +1,4 @@
-"""Decode stored images to the pixels that TFDS hands out: (height, width, 3) uint8.
+"""Decoding stored images to the pixels that TFDS hands out: (height, width, 3) uint8.
 
 Only the stored copy's own picture: no orientation is applied and no profile, alpha is left out,
 as TensorFlow's `decode_image(channels=3)` does. What webpairs stores has none of these.

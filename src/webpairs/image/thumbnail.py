@@ -1,4 +1,4 @@
-"""Make a small JPEG of a stored image."""
+"""Making a small JPEG of a stored image."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Get the bytes of images: from archives today, from the live web next."""
+"""Getting the bytes of images: from archives today, from the live web next."""

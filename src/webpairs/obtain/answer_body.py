@@ -1,4 +1,4 @@
-"""Undo the content codings of answers, beside the loop that fetches them."""
+"""Undoing the content codings of answers, beside the loop that fetches them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_S: Final = 1.0
 
 
 class BodyDecoder:
-    """Decode bodies on own threads; used on the loop that is running. Close it in the end."""
+    """Decoder of bodies on own threads; used on the loop that is running. Close it in the end."""
 
     def __init__(self, timeout_s: float) -> None:
         """`timeout_s` bounds a request whose body is decoded; at least MIN_S are for decoding."""

@@ -1,4 +1,4 @@
-"""Take images out of crawl files: the payload of the record at a place.
+"""Taking images out of crawl files: the payload of the record at a place.
 
 Fast when places come in the order of the file, as the archive join gives them. A record of its
 own in the file (`length` > 0) is read directly. In a file that was compressed as a whole
@@ -31,7 +31,7 @@ _CODED_FACTOR: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Hold what a record answered, transfer and content codings undone."""
+    """What a record answered, transfer and content codings undone."""
 
     data: bytes
     status: int
@@ -44,7 +44,7 @@ class Payload:
 
 @dataclass(slots=True)
 class _Stream:
-    """Follow a file that can only be read forward."""
+    """Following a file that can only be read forward."""
 
     file: BinaryIO
     records: Iterator[Record]
@@ -53,7 +53,7 @@ class _Stream:
 
 
 class ArchiveReader:
-    """Read payloads of the crawl files `paths` (name -> path), at most `max_bytes` each.
+    """Reader of payloads of the crawl files `paths` (name -> path), at most `max_bytes` each.
 
     Opt-outs in headers that `ignored_signals` names do not count.
     Not for several threads at once. Close it, or use it as a context manager.

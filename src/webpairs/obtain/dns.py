@@ -1,4 +1,4 @@
-"""Find the addresses of hosts: asked of the system's name servers once, remembered for a while.
+"""Finding the addresses of hosts: asked of the system's name servers once, remembered for a while.
 
 Hosts come as WHATWG URL parsing leaves them: lower case, punycode, IPv4 in dotted form whatever
 was written, IPv6 in brackets. Addresses go out unjudged: `guard` decides which may be reached.
@@ -34,7 +34,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
 class Resolver(Protocol):
-    """Turn hosts into addresses."""
+    """Turning hosts into addresses."""
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         """Give the IPv4 and IPv6 addresses of `host` as text, the best to try first, never none.
@@ -46,7 +46,7 @@ class Resolver(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold what one look-up gave: addresses and how long they hold, or why there are none."""
+    """What one look-up gave: addresses and how long they hold, or why there are none."""
 
     addresses: tuple[str, ...] = ()
     ttl_s: int = 0
@@ -63,7 +63,7 @@ class Answer:
 
 
 class Lookup(Protocol):
-    """Ask once, without remembering."""
+    """Asking once, without remembering."""
 
     async def look_up(self, host: str) -> Answer:
         """Ask for the addresses of `host`; what goes wrong on the network is an answer too."""
@@ -75,7 +75,7 @@ class Lookup(Protocol):
 
 
 class CaresLookup:
-    """Ask through c-ares: `/etc/hosts` first, then name servers, A and AAAA at once.
+    """Asking through c-ares: `/etc/hosts` first, then name servers, A and AAAA at once.
 
     `nameservers` are addresses; those of `/etc/resolv.conf` when none are given. Every server is
     tried `num_tries` times; the first wait is `timeout_s`, and later ones are longer.

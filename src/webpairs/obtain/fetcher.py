@@ -1,4 +1,4 @@
-"""Fetch images from the live web: fast by keeping many hosts busy, polite to each of them.
+"""Fetching images from the live web: fast by keeping many hosts busy, polite to each of them.
 
 A request waits in its host's queue until the host may be asked again (`FetchRules.per_host`,
 `per_host_rate`, Retry-After, Crawl-delay). It ends after at most MAX_REDIRECTS redirects, each
@@ -65,7 +65,7 @@ _SITE_IS_DOWN: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Hold an image's bytes as the server has them, codings undone."""
+    """An image's bytes as the server has them, codings undone."""
 
     data: bytes
     status: int
@@ -104,7 +104,7 @@ class _Moved:
 
 
 class Fetcher:
-    """Fetch what is submitted, on the loop that is running; used on that loop alone."""
+    """Fetching what is submitted, on the loop that is running; used on that loop alone."""
 
     def __init__(
         self,
@@ -456,7 +456,7 @@ def fetch_all(
 
 
 def _refused(answer: Answer, url: str) -> FetchError:
-    """Return the drop reason for an answer that is no image."""
+    """Return the drop reason for an answer that is not an image."""
     status = answer.status
     if status == 429:
         drop = Drop.HTTP_429

@@ -1,4 +1,4 @@
-"""Say which addresses may be connected to: globally routable unicast, and what the user allows.
+"""Which addresses may be connected to: globally routable unicast, and what the user allows.
 
 URLs come from strangers, and so do the answers of their name servers: either may point at this
 machine, at its network, or at the service that hands a cloud machine its keys. So the question is
@@ -104,7 +104,7 @@ _EMBEDDINGS: Final = (
 
 @dataclass(frozen=True)
 class Guard:
-    """Judge addresses; networks in `allow` (CIDR, such as `127.0.0.0/8`) pass whatever they are.
+    """Judging addresses; networks in `allow` (CIDR, such as `127.0.0.0/8`) pass whatever they are.
 
     An allowed IPv4 network is allowed in its IPv4-mapped, NAT64 and 6to4 forms too.
     """
@@ -118,7 +118,7 @@ class Guard:
     def why_forbidden(self, address: str) -> str | None:
         """Give the reason not to connect to `address`, a few words; None when it may be reached.
 
-        Never raises: what is no plain address as inet_ntop writes it is forbidden for that.
+        Never raises: what is not a plain address as inet_ntop writes it is forbidden for that.
         """
         try:
             # `ip_address` takes numbers and bytes too, whatever the annotation here promises.

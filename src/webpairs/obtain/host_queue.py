@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Ask for one image; the rest is where the request stands."""
+    """Asking for one image; the rest is where the request stands."""
 
     url: str
     done: Callable[[Outcome], None]

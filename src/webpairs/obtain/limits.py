@@ -10,12 +10,12 @@ from webpairs.version import __version__
 MAX_IMAGE_BYTES: Final = 50_000_000
 """Of one image, as it travels and when its content coding is undone."""
 MIN_BYTES_PER_S: Final = 500
-"""Slower than this over the stall time is no download but a trickle: 5 kB would take 10 s."""
+"""Slower than this over the stall time is not a download but a trickle: 5 kB would take 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bound one request."""
+    """Bounding one request."""
 
     connect_timeout_s: float
     """TCP and TLS."""
@@ -30,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRules:
-    """Say how the web is asked; `ConfigError` for networks and signals that do not exist."""
+    """How the web is asked; `ConfigError` for networks and signals that do not exist."""
 
     contact: str | None = None
     """Mail address or URL for the owners of sites, told in the User-Agent."""

@@ -40,7 +40,7 @@ def check_signals(names: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SitePermissions:
-    """Hold what a site says about all it has; None is a file that was not asked for."""
+    """What a site says about all it has; None is a file that was not asked for."""
 
     robots: Robots | None
     tdmrep: Tdmrep | None

@@ -1,4 +1,4 @@
-"""Read a site's robots.txt: where we may fetch, how fast, and which usages it refuses.
+"""Reading a site's robots.txt: where we may fetch, how fast, and which usages it refuses.
 
 Groups, paths and precedence are Protego's reading of RFC 9309. Rules about usages stand in the same
 groups (`Content-Usage` of the IETF draft, `Content-Signal` of Cloudflare); they are rewritten as
@@ -36,7 +36,7 @@ _GROUP_LINES: Final = ("allow", "disallow", "crawl-delay", CONTENT_USAGE, CONTEN
 
 @dataclass(frozen=True, slots=True)
 class Robots:
-    """Say what a site's robots.txt allows to us."""
+    """What a site's robots.txt allows to us."""
 
     status: str
     """What was answered: a status, or `unreachable`."""

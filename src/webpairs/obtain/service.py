@@ -30,11 +30,11 @@ _LENGTH: Final = struct.Struct("<Q")
 _LENGTHS: Final = struct.Struct("<QQ")
 """Of an answer's pickled part and of the image behind it."""
 TELL_BYTES: Final = 1 << 20
-"""Taken bytes are told of when there are so many, and before waiting for more."""
+"""Consumed bytes are acknowledged to the fetcher in steps of this many, and before waiting."""
 
 
 class FetchService:
-    """Run a fetcher in a thread of this process; `connect` for each who wants to use it."""
+    """Running a fetcher in a thread of this process; `connect` for each who wants to use it."""
 
     def __init__(self, rules: FetchRules, resolver: Resolver | None = None) -> None:
         self._rules = rules
@@ -177,7 +177,7 @@ async def _serve_client(fetcher: Fetcher, ours: socket.socket) -> None:
 
 
 class _Done:
-    """Hand an outcome to `answer` with the request's place in its batch."""
+    """Handing an outcome to `answer` with the request's place in its batch."""
 
     __slots__ = ("_answer", "_place")
 

@@ -1,4 +1,4 @@
-"""Ask sites what they allow, once a day each, and remember it for all who wait."""
+"""What sites allow: asked once a day, remembered for every request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PERMISSIONS_AGE_S: Final = 24 * 3600.0
 
 
 class Get(Protocol):
-    """Make one request, as `Transfers.get` does."""
+    """Making one request, as `Transfers.get` does."""
 
     async def __call__(self, place: Place, *, max_bytes: int, cut: bool) -> Answer:
         """Return the answer."""

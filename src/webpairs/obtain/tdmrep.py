@@ -21,7 +21,7 @@ MAX_RULES: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Tdmrep:
-    """Say what a site reserves."""
+    """What a site reserves."""
 
     status: str
     """What was answered: a status, `unreachable`, or a status and `unreadable`."""

@@ -1,4 +1,4 @@
-"""Make one HTTP request each with libcurl, many at a time, on an asyncio loop.
+"""Making one HTTP request each with libcurl, many at a time, on an asyncio loop.
 
 Here are the limits and the guard; no redirect is followed and nothing is tried twice (`web`). What
 a server does wrong is a DataError, whatever it does.
@@ -41,7 +41,7 @@ _TLS_ERRORS: Final = frozenset((35, 51, 53, 54, 58, 59, 60, 64, 66, 77, 80, 82, 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hold a server's answer; names of headers are in lower case."""
+    """A server's answer; names of headers are in lower case."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -62,7 +62,7 @@ CheckHead = Callable[[int, tuple[tuple[str, str], ...]], None]
 
 
 class _Request:
-    """Follow one request on its libcurl handle."""
+    """Following one request on its libcurl handle."""
 
     def __init__(self, max_bytes: int, check_head: CheckHead | None, *, cut: bool) -> None:
         self.answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""Take apart the URLs that are asked for, and follow where answers lead."""
+"""Parts of the URLs that are asked for, and where redirects lead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 
 
 class FetchError(DataError):
-    """Say why an image was not fetched; `status` and `url` as far as it came."""
+    """Why an image was not fetched; `status` and `url` as far as it came."""
 
     def __init__(
         self, drop: Drop, detail: str = "", status: int | None = None, url: str | None = None
@@ -64,7 +64,7 @@ def target_of(place: Place, status: int, location: str | None) -> str:
     try:
         target = can_ada.parse(place.url) + location
     except (ValueError, TypeError) as error:
-        raise FetchError(Drop.REDIRECT, "Location is no URL", status, place.url) from error
+        raise FetchError(Drop.REDIRECT, "Location is not a URL", status, place.url) from error
     if target.protocol not in ("http:", "https:"):
         detail = f"to {target.protocol}, neither http: nor https:"
         raise FetchError(Drop.REDIRECT, detail, status, place.url)

@@ -1,4 +1,4 @@
-"""Open parquet files of anyone's making: regular files, whose errors are all of one kind."""
+"""Opening parquet files of anyone's making: regular files, whose errors are all of one kind."""
 
 from __future__ import annotations
 

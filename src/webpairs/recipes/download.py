@@ -1,4 +1,4 @@
-"""Fetch what a table names and store it, without rules about texts: img2dataset's job.
+"""The recipe of `--model none`: what a table names is stored, without rules about texts.
 
 What `--model none` uses unless told otherwise. A table's texts may be empty, in any language; an
 image is what decodes, however small. docs/tables.md says which tables are read.

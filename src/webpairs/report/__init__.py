@@ -1,1 +1,1 @@
-"""Say what is in a dataset, in one page and one file of numbers; only reads."""
+"""What is in a dataset, in one page and one file of numbers; only reads."""

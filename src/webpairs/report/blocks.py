@@ -25,7 +25,7 @@ NUM_ROWS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Hold rows; the first column names, the others count."""
+    """Rows; the first column names, the others count."""
 
     kind = "table"
     heads: tuple[str, ...]
@@ -38,7 +38,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Hold one row of bars: a name, and for each dataset a count and its part of the whole.
+    """One row of bars: a name, and for each dataset a count and its part of the whole.
 
     `rest` are parts that follow in a fainter colour: dropped beside kept.
     """
@@ -53,7 +53,7 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bars:
-    """Hold bars, and the further ones that are folded away."""
+    """Bars, and the further ones that are folded away."""
 
     kind = "bars"
     title: str
@@ -68,7 +68,7 @@ class Bars:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Hold a plot and the table behind it."""
+    """A plot and the table behind it."""
 
     kind = "figure"
     title: str
@@ -95,7 +95,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Hold samples that are shown."""
+    """Samples that are shown."""
 
     kind = "samples"
     title: Cell
@@ -110,7 +110,7 @@ Block = Table | Bars | Figure | Samples
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """Hold a part of the page; without blocks it says so in a word."""
+    """A part of the page; without blocks it says so in a word."""
 
     id: str
     title: str

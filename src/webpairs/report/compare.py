@@ -27,7 +27,7 @@ _NAMED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Hold one number of both datasets, None where one does not tell it."""
+    """One number of both datasets, None where one does not tell it."""
 
     what: str
     a: float | None

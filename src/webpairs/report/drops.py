@@ -1,4 +1,4 @@
-"""Count what was dropped: one pass over `drops/`, each candidate under its latest outcome.
+"""Counting what was dropped: one pass over `drops/`, each candidate under its latest outcome.
 
 A candidate that was tried again has a row for each time it was dropped; all but the last are left
 out, and all of them where it became a sample in the end.
@@ -51,7 +51,7 @@ _DEDUPE_SHARD: Final = -1
 
 
 class DropPass:
-    """Count a run folder's drops, file after file."""
+    """Counts of a run folder's drops, file after file."""
 
     def __init__(
         self,

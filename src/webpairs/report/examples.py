@@ -1,4 +1,4 @@
-"""Hold the few rows that are shown as they are: at random, or nearest to the threshold."""
+"""The few rows that are shown as they are: at random, or nearest to the threshold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT_CHARS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Hold one row of a shard: a sample, or a drop, which has no key."""
+    """One row of a shard: a sample, or a drop, which has no key."""
 
     place: int
     """Number of the shard: in the source for samples, in the run folder for drops."""
@@ -44,7 +44,7 @@ class Example:
 
 
 class Nearest:
-    """Keep the lowest of similarities above a threshold, or the highest below it.
+    """Keeping the lowest of similarities above a threshold, or the highest below it.
 
     Among equals the one that stands first in the dataset is nearer, so that the outcome does not
     depend on how rows come in batches.

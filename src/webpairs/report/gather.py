@@ -1,4 +1,4 @@
-"""Read a dataset once and hold all numbers of its report.
+"""All numbers of a report, from one pass over a dataset.
 
     samples   one pass over metadata, a shard after the other
     drops     one pass over `drops/`, where there are any
@@ -42,7 +42,7 @@ MEMORY_BYTES: Final = 400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Hold all that is said of one dataset."""
+    """All that is said of one dataset."""
 
     folder: Path
     kind: str

@@ -1,4 +1,4 @@
-"""Draw a sample of the image embeddings onto a plane, parted into clusters.
+"""Drawing a sample of the image embeddings onto a plane, parted into clusters.
 
 Clusters are k-means'; the plane is the one in which their centres lie furthest apart (the first
 two principal components of the centres, each weighted by its size). It is linear: what is near in
@@ -32,7 +32,7 @@ _WORD: Final = re.compile(r"[^\W\d_]{3,30}")
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Hold some samples of one shard."""
+    """Some samples of one shard."""
 
     examples: tuple[Example, ...]
     embeddings: Floats
@@ -41,7 +41,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Describe one cluster by what is nearest to its centre."""
+    """Description of one cluster by what is nearest to its centre."""
 
     size: int
     x: float
@@ -54,7 +54,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Hold points (n, 2), the cluster of each, and the clusters, the largest first."""
+    """Points (n, 2), the cluster of each, and the clusters, the largest first."""
 
     points: Floats
     labels: npt.NDArray[np.int64]

@@ -25,7 +25,7 @@ _SCHEMA: Final = pa.schema([("kind", pa.string()), ("name", pa.string()), ("num"
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Hold how often names of one kind were met: the most frequent ones, and how many there are.
+    """How often names of one kind were met: the most frequent ones, and how many there are.
 
     `top` is sorted by count, then by name.
     """
@@ -45,7 +45,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Concentration:
-    """Say how unevenly a kind's counts are spread over its names.
+    """How unevenly a kind's counts are spread over its names.
 
     `shares` maps a number of the most frequent names to their part of all; `half` is how many of
     them make up half of all.
@@ -63,7 +63,7 @@ class Concentration:
 
 
 class NameCounts:
-    """Add up counts of (kind, name) in a DuckDB database, which may spill to disk."""
+    """Adding up counts of (kind, name) in a DuckDB database, which may spill to disk."""
 
     def __init__(self, duck: duckdb.DuckDBPyConnection) -> None:
         self._duck = duck

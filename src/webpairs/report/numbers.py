@@ -1,4 +1,4 @@
-"""Hold the numbers of a report for programs: what `report.json` has."""
+"""The numbers of a report for programs: what `report.json` has."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ DEFAULT_OUT: Final = "report.html"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
-    """Hold what `webpairs report` was asked for.
+    """Options of `webpairs report`.
 
     Raises ConfigError naming the value, the limit and the fix.
     """

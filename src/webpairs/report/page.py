@@ -1,4 +1,4 @@
-"""Make the page: one HTML file that needs nothing else, runs nothing and reaches nowhere.
+"""Making the page: one HTML file that needs nothing else, runs nothing and reaches nowhere.
 
 Every text goes through the template engine's escaping; only plots, in which no text of the web is
 drawn, and our stylesheet are put in as they are. The page's own policy forbids scripts, requests

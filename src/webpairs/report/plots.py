@@ -1,4 +1,4 @@
-"""Draw plots as SVG that stands in a page: its colours are the page's, light or dark.
+"""Drawing plots as SVG that stands in a page: its colours are the page's, light or dark.
 
 Matplotlib draws with stand-in colours that become the page's variables, and with texts as text in
 the page's font. No text of the web is ever drawn: what is in a plot is ours, numbers and words.
@@ -58,7 +58,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Hold values between edges, and the variable of the page that is their colour."""
+    """Values between edges, and the variable of the page that is their colour."""
 
     values: Sequence[float]
     colour: str
@@ -66,7 +66,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Hold a plot in the sizes it is shown in, as SVG: one of them is shown at a time."""
+    """A plot in the sizes it is shown in, as SVG: one of them is shown at a time."""
 
     wide: Markup
     narrow: Markup | None = None

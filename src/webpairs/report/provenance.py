@@ -1,4 +1,4 @@
-"""Read what a folder tells about its making beside its rows: manifest, stats, retries."""
+"""Reading what a folder tells about its making beside its rows: manifest, stats, retries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNSEEN: Final = (Drop.DUPLICATE, Drop.LIMIT)
 
 @dataclass(frozen=True, slots=True)
 class RetryOutcome:
-    """Say what came of one retry so far: its committed shards."""
+    """What came of one retry so far: its committed shards."""
 
     record: RetryRecord
     finished: bool
@@ -48,7 +48,7 @@ class RetryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Hold what a run folder tells."""
+    """What a run folder tells."""
 
     status: Status
     seconds: Mapping[str, float]
@@ -104,7 +104,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Downloads:
-    """Hold what the stats of img2dataset tell, summed over shards."""
+    """What the stats of img2dataset tell, summed over shards."""
 
     asked: int
     successes: int

@@ -1,4 +1,4 @@
-"""Count what the samples of a dataset are: one pass over its metadata, in bounded pieces."""
+"""Counting what the samples of a dataset are: one pass over its metadata, in bounded pieces."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def new_tallies() -> dict[str, Tally]:
 
 
 class SamplePass:
-    """Count one dataset's samples, shard after shard."""
+    """Counts of one dataset's samples, shard after shard."""
 
     def __init__(self, ds: Dataset, names: NameCounts, *, given: bool) -> None:
         """With `given` similarities are those that a table gave: the run scored nothing."""

@@ -1,4 +1,4 @@
-"""Count numbers in fine bins, from which coarser ones and quantiles are taken later.
+"""Counting numbers in fine bins, from which coarser ones and quantiles are taken later.
 
 A bin holds values from its edge up to, and without, the next edge. Counts are exact; quantiles
 are as fine as the bins.
@@ -20,7 +20,7 @@ QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """Hold counts between rising `edges`: one fewer than those; none lies outside."""
+    """Counts between rising `edges`: one fewer than those; none lies outside."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -38,7 +38,7 @@ class Bins:
 
 
 class Tally:
-    """Count numbers between rising `edges`, which hold all values that can be."""
+    """Counts of numbers between rising `edges`, which hold all values that can be."""
 
     def __init__(self, edges: Sequence[float] | Floats) -> None:
         self.edges: Floats = np.asarray(edges, np.float64)

@@ -1,4 +1,4 @@
-"""Choose the thresholds, and the bins, that similarities are shown in."""
+"""Choosing the thresholds, and the bins, that similarities are shown in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make thumbnails of a few samples, as data: URIs that stand in the page."""
+"""Making thumbnails of a few samples, as data: URIs that stand in the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the report of a dataset, or of two beside each other: a page, and its numbers as JSON."""
+"""Writing the report of a dataset, or of two beside each other: a page, and its numbers as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from webpairs.run_folder.lock import explained
 
 @dataclass(frozen=True, slots=True)
 class ReportResult:
-    """Say where the report is, and what it counted."""
+    """Where the report is, and what it counted."""
 
     page: Path
     numbers: Path
@@ -29,8 +29,8 @@ class ReportResult:
 def write_report(options: ReportOptions, progress: RunProgress | None = None) -> ReportResult:
     """Read one folder or two and write their report; both files are there whole or not at all.
 
-    Raises ConfigError where a folder is no dataset or its counts cannot be read, RunError when the
-    disk does not suffice.
+    Raises ConfigError where a folder is not a dataset or its counts cannot be read, RunError when
+    the disk does not suffice.
     """
     progress = progress or RunProgress(quiet=True)
     opened = [open_dataset(folder) for folder in options.folders]

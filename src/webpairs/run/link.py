@@ -1,4 +1,4 @@
-"""Serve what a run has once - its model, its fetcher, its progress - to units in any process."""
+"""Serving what a run has once - its model, its fetcher, its progress - to units in any process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class CoordinatorLink:
-    """Serve the run's one model, its one fetcher and its progress to the units, in whichever
+    """Serving the run's one model, its one fetcher and its progress to the units, in whichever
     process they run."""
 
     def __init__(

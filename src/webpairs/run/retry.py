@@ -1,4 +1,4 @@
-"""Try dropped candidates again: which ones, cut into which new shards.
+"""Trying dropped candidates again: which ones, cut into which new shards.
 
     drops/*.parquet of committed shards -> work/unique/00012.parquet and on -> build -> new shards
 
@@ -61,7 +61,7 @@ _COUNTED_SCHEMA: Final = pa.schema([pa.field("uid", UID), _REASON, _SHARD])
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
-    """Name the shards of a retry and what they take; no shards when there is nothing to retry."""
+    """The shards of a retry and what they take; no shards when there is nothing to retry."""
 
     number: int
     keys: Keys

@@ -250,7 +250,7 @@ def extract_candidates(
 
 
 class _Run:
-    """Hold what the stages of one run share."""
+    """What the stages of one run share."""
 
     def __init__(self, out: Path, progress: RunProgress, workers: int, memory_bytes: int) -> None:
         self.out = out

@@ -18,7 +18,7 @@ from webpairs.run_folder.run_json import DedupeForm, ExtractForm, ShardForm, rea
 
 @dataclass(slots=True)
 class Funnel:
-    """Count a run: found = samples + sum of drops + left.
+    """Counts of a run: found = samples + sum of drops + left.
 
     `Drop.RECORD_BROKEN` counts records of crawl files, whose candidates nobody saw; it stands
     beside the sum. `left` candidates wait for a shard that is not committed yet.

@@ -1,4 +1,4 @@
-"""Carry a table's other columns: as JSON from extract on, as columns of their own at the end.
+"""Carrying a table's other columns: as JSON from extract on, as columns of their own at the end.
 
 A type is a string: int64, uint64, double, bool, string, or list<...> of these. Dates and decimals
 are strings as ISO 8601 and in full precision, bytes are hex, structs and mixtures are JSON text.

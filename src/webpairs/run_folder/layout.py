@@ -11,7 +11,7 @@ ROW_GROUP_ROWS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Name shards and samples; one width for a whole dataset.
+    """Names of shards and keys of samples; one width for a whole dataset.
 
     At least 5 digits of shard and 4 of row, as img2dataset and LAION-400M's tars have them.
     """
@@ -37,7 +37,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """Hold the paths of one shard's files."""
+    """The paths of one shard's files."""
 
     tar: Path
     index: Path

@@ -1,4 +1,4 @@
-"""Hold a run folder: check that it may be written, lock it, explain what the system refuses."""
+"""A run folder: check that it may be written, lock it, explain what the system refuses."""
 
 from __future__ import annotations
 

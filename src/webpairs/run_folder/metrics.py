@@ -1,4 +1,4 @@
-"""Serve a run's figures to Prometheus on this machine, while it works."""
+"""Serving a run's figures to Prometheus on this machine, while it works."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from webpairs.run_folder.run_json import RetryForm, read_form
 
 @dataclass(frozen=True, slots=True)
 class RetryRecord:
-    """Say which candidates a retry takes: those whose latest outcome was one of `reasons`.
+    """Which candidates a retry takes: those whose latest outcome was one of `reasons`.
 
     `shards` maps the name of each of its shards to how many of its candidates were dropped before
     for which reason. Until such a shard is committed, its candidates count as they did.

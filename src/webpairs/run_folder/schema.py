@@ -17,7 +17,7 @@ DATE: Final = pa.timestamp("ms", tz="UTC")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Describe one column; `source` says where the value or the rule for it comes from."""
+    """Description of one column; `source` says where the value or the rule for it comes from."""
 
     name: str
     type: pa.DataType

@@ -21,7 +21,7 @@ from webpairs.run_folder.state import RunState, read_state
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Say what is done, what is left and how fast it went."""
+    """What is done, what is left and how fast it went."""
 
     out: Path
     manifest: dict[str, Any]
@@ -81,10 +81,10 @@ class Status:
 def read_status(out: Path) -> Status:
     """Read the status of run folder `out`; raise ConfigError if it is none."""
     if not out.is_dir():
-        raise ConfigError(f"{out} is no folder: name the --out of a build")
+        raise ConfigError(f"{out} is not a folder: name the --out of a build")
     manifest = read_manifest(out)
     if manifest is None:
-        raise ConfigError(f"{out} has no manifest.json, so it is no run folder")
+        raise ConfigError(f"{out} has no manifest.json, so it is not a run folder")
     stats = out / "stats"
     extract = read_form(stats / "extract.json", ExtractForm)
     dedupe = read_form(stats / "dedupe.json", DedupeForm)

@@ -1,4 +1,4 @@
-"""Find pictures that stand for others ("image not found"): one file under many different texts.
+"""Finding pictures that stand for others ("image not found"): one file under many different texts.
 
     metadata/*.parquet -> columns/texts_per_image/00000.parquet and on
 
@@ -56,7 +56,7 @@ _PLACES_SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class ImageTexts:
-    """Count the texts and the samples of one image; `sha256` is hex."""
+    """Counts of the texts and the samples of one image; `sha256` is hex."""
 
     sha256: str
     num_texts: int
@@ -65,7 +65,7 @@ class ImageTexts:
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderReport:
-    """Say how many images stand under `MANY_TEXTS` different texts or more, and which most."""
+    """How many images stand under `MANY_TEXTS` different texts or more, and which most."""
 
     num_images: int
     num_samples: int

@@ -1,4 +1,4 @@
-"""Search captions for words: what is left where there is no model to embed a text with."""
+"""Searching captions for words: what is left where there is no model to embed a text with."""
 
 from __future__ import annotations
 

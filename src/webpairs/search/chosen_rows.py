@@ -1,4 +1,4 @@
-"""Remember which rows the last filters chose: a page asks for the same one again and again."""
+"""Remembering which rows the last filters chose: a page asks for the same one again and again."""
 
 from __future__ import annotations
 

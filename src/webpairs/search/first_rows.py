@@ -1,4 +1,4 @@
-"""List the samples for which an expression is true, in the order of keys."""
+"""Listing the samples for which an expression is true, in the order of keys."""
 
 from __future__ import annotations
 

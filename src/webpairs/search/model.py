@@ -1,4 +1,4 @@
-"""Load the model that made a dataset's embeddings, or say why it cannot be had."""
+"""Loading the model that made a dataset's embeddings, or say why it cannot be had."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RULES: Final = ImageRules(
 
 
 class NoModel(ConfigError):
-    """Say that there is no model to embed with: what needs none still works."""
+    """There is no model to embed with: what needs none still works."""
 
 
 def load_model_of(source: Source, dim: int, spec: str | None = None) -> Model:

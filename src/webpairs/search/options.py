@@ -30,7 +30,7 @@ FOUND_AT: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexOptions:
-    """Hold what `webpairs index` was asked for.
+    """Options of `webpairs index`.
 
     Raises ConfigError naming the value, the limit and the fix.
     """
@@ -64,7 +64,7 @@ class IndexOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchOptions:
-    """Hold what `webpairs search` was asked for; None means the dataset's or the index's value.
+    """Options of `webpairs search`; None means the dataset's or the index's value.
 
     What is asked for are texts, image files and keys together; `without` are texts to keep away
     from. Raises ConfigError naming the value, the limit and the fix.

@@ -1,4 +1,4 @@
-"""Show results as one HTML page that needs no script, no network and no trust in what it shows.
+"""Showing results as one HTML page that needs no script, no network and no trust in what it shows.
 
 Captions and URLs are other people's: they are escaped, each isolated from the direction of the text
 around it, without characters that steer it; pictures are decoded and encoded anew.

@@ -1,4 +1,4 @@
-"""Put together what is searched for: terms to be near to, and terms to keep away from.
+"""Putting together what is searched for: terms to be near to, and terms to keep away from.
 
 The vector of a query is the sum of its terms' vectors, each of length 1 and weighted.
 """
@@ -20,7 +20,7 @@ AWAY: Final = -0.5
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Hold one term: the (d,) embedding of a text, an image or a sample."""
+    """One term: the (d,) embedding of a text, an image or a sample."""
 
     vector: Floats
     kind: Kind | None
@@ -30,7 +30,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Hold what an index is asked: a (d,) vector, and what it is like, None: something mixed."""
+    """What an index is asked: a (d,) vector, and what it is like, None: something mixed."""
 
     vector: Floats
     kind: Kind | None

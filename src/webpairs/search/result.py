@@ -13,7 +13,7 @@ from webpairs.search.options import FOUND_AT, SearchOptions
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Hold one result."""
+    """One result."""
 
     row: int
     """Its number in the dataset's order."""
@@ -45,7 +45,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """Say what was found, and what was done instead of what was asked, if anything."""
+    """What was found, and what was done instead of what was asked, if anything."""
 
     hits: tuple[Hit, ...]
     note: str | None = None

@@ -1,4 +1,4 @@
-"""Keep what results show of every sample in one Arrow file that is mapped: no shard is opened.
+"""Keeping what results show of every sample in one Arrow file that is mapped: no shard is opened.
 
     index/rows-0.arrow     key, uid and the page's tabular features, uncompressed, shard by shard
 

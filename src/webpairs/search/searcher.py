@@ -1,4 +1,4 @@
-"""Search a dataset: by text, image, key or vector, among all samples or those of an expression.
+"""Searching a dataset: by text, image, key or vector, among all samples or those of an expression.
 
 searcher = Searcher.open("my-dataset")
 query = combine([searcher.text("a red car")])
@@ -40,11 +40,11 @@ from webpairs.search.row_store import RowStore
 if TYPE_CHECKING:
     from webpairs.clip.model import Model
 
-LEAST_LOOKED_AT: Final = 128
+MIN_CANDIDATES: Final = 128
 """Results that are looked for even where fewer are asked for: pages of the first follow from one
 search."""
-UNIQUE_MORE: Final = 4
-"""So many times as many results are looked at where copies are folded."""
+DEDUP_OVERFETCH: Final = 4
+"""Candidates fetched for each result when near-duplicates are folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class NotIndexed:
 
 
 class Searcher:
-    """Hold a dataset, its indexes and its model; safe to use from several threads.
+    """A dataset, its indexes and its model; safe to use from several threads.
 
     Only the model is used by one thread at a time: nothing else waits for it.
     """
@@ -198,8 +198,8 @@ class Searcher:
         among = None if where is None else self.rows_where(where)
         index = self.index(kind)
         end = offset + k
-        looked_at = max(LEAST_LOOKED_AT, 2 ** math.ceil(math.log2(end)))
-        wanted = min(looked_at * UNIQUE_MORE if unique else looked_at, MAX_K)
+        looked_at = max(MIN_CANDIDATES, 2 ** math.ceil(math.log2(end)))
+        wanted = min(looked_at * DEDUP_OVERFETCH if unique else looked_at, MAX_K)
         found = index.search(query.vector[None], wanted, of=query.kind, among=among)
         rows, similarities = found.rows[0], found.similarities[0]
         there = rows >= 0

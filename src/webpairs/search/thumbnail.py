@@ -1,4 +1,4 @@
-"""Make a small JPEG of a picture that nobody checked."""
+"""Making a small JPEG of a picture that nobody checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer webpairs' own API: searches, counts, rows, samples, files."""
+"""Answering webpairs' own API: searches, counts, rows, samples, files."""
 
 from __future__ import annotations
 

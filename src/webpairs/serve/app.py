@@ -1,4 +1,4 @@
-"""Put the server together: which path is answered by what."""
+"""Putting the server together: which path is answered by what."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hold the datasets that are served, each with its index, and the models, each once."""
+"""The datasets that are served, each with its index, and the models, each once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from webpairs.serve.options import ServeOptions
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Hold one dataset that is served."""
+    """One dataset that is served."""
 
     name: str
     searcher: Searcher
@@ -112,10 +112,10 @@ class Served:
 
 
 class Collection:
-    """Hold all of them, in the order of the command line."""
+    """All of them, in the order of the command line."""
 
     def __init__(self, options: ServeOptions, metrics: Metrics) -> None:
-        """Open them; raises ConfigError for what is no dataset, or has no index that fits."""
+        """Open them; raises ConfigError for what is not a dataset, or has no index that fits."""
         self._metrics = metrics
         self._encoders: list[Encoder] = []
         self.filters = FilterPool()

@@ -1,4 +1,4 @@
-"""Embed what many requests ask for at once, in batches, beside the loop that answers them.
+"""Embedding what many requests ask for at once, in batches, beside the loop that answers them.
 
 While one batch is embedded, the next ones wait together: nobody waits for a batch to fill.
 """
@@ -24,7 +24,7 @@ DECODED_AT_ONCE: Final = 2
 
 
 class Batches:
-    """Collect items while a batch of them is worked on; used on one loop."""
+    """Collection of items while a batch of them is worked on; used on one loop."""
 
     def __init__(self, embed: Callable[[list[Any]], Floats], most: int) -> None:
         """`embed` returns a row for each of at most `most` items."""
@@ -61,7 +61,7 @@ class Batches:
 
 
 class Encoder:
-    """Embed texts and images with one model."""
+    """Embedder of texts and images with one model."""
 
     def __init__(self, model: Model, metrics: Metrics) -> None:
         self.model = model

@@ -1,4 +1,4 @@
-"""Count and time what the server does, under clip-retrieval's names where it has one."""
+"""Counting and time what the server does, under clip-retrieval's names where it has one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIMED: Final = {
 
 
 class Metrics:
-    """Hold the server's counters."""
+    """The server's counters."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

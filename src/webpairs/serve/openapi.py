@@ -1,4 +1,4 @@
-"""Describe the API in OpenAPI's form, of the types that requests are checked by."""
+"""Describing the API in OpenAPI's form, of the types that requests are checked by."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _ORIGIN: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([\w.-]+|\[[0-9a-fA-F:.]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
-    """Hold what `webpairs serve` was asked for.
+    """Options of `webpairs serve`.
 
     Raises ConfigError naming the value, the limit and the fix.
     """

@@ -1,4 +1,4 @@
-"""Draw the page: the same search as the API's, as HTML, so that it works without scripts."""
+"""Drawing the page: the same search as the API's, as HTML, so that it works without scripts."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters["visible"] = _visible
-    # The API's JSON: what is no number is null there, which json.dumps writes as no JSON has it.
+    # The API's JSON: what is not a number is null there, which json.dumps writes as no JSON has it.
     environment.policies["json.dumps_function"] = _json
     return environment.get_template("page.html")
 

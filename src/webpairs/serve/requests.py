@@ -1,4 +1,4 @@
-"""Say what a search request may hold; what it may not is refused before anything is done.
+"""What a search request may hold; what it may not is refused before anything is done.
 
 The same types make `openapi.json`.
 """
@@ -120,7 +120,7 @@ def read_embedding(value: list[float] | str, dim: int) -> Floats:
             "the model that made them",
         )
     if not np.isfinite(vector).all() or not vector.any():
-        raise Refusal(UNUSABLE, "an embedding of zeros, or of what is no number, has no direction")
+        raise Refusal(UNUSABLE, "an embedding of zeros, or that is not finite, has no direction")
     return vector
 
 

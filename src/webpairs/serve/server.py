@@ -1,4 +1,4 @@
-"""Run the server: listen, say where, end when asked to."""
+"""The server: it listens, says where, and ends when it is asked to."""
 
 from __future__ import annotations
 
@@ -167,8 +167,8 @@ def _listen(options: ServeOptions) -> socket.socket:
         )
     except OSError as error:
         raise ConfigError(
-            f"--host {options.host!r} is no address of this machine: use 127.0.0.1, or 0.0.0.0 for "
-            f"all ({error.strerror})"
+            f"--host {options.host!r} is not an address of this machine: use 127.0.0.1, or "
+            f"0.0.0.0 for all ({error.strerror})"
         ) from error
     family, kind, protocol, _, address = found[0]
     listening = socket.socket(family, kind, protocol)

@@ -1,4 +1,4 @@
-"""Hold what the answers share."""
+"""What the answers share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Hold the datasets, the counters, and the threads that work for the loop."""
+    """The datasets, the counters, and the threads that work for the loop."""
 
     options: ServeOptions
     metrics: Metrics

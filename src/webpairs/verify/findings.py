@@ -145,7 +145,7 @@ _OF_PROBLEM: Final = {
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """Say what is wrong where; `key` is empty for a whole file, `file` relative to the dataset."""
+    """What is wrong where; `key` is empty for a whole file, `file` relative to the dataset."""
 
     file: str
     key: str
@@ -170,7 +170,7 @@ class Finding:
 
 
 class Findings:
-    """Collect findings: the first `NUM_LISTED` of each fault in each file, and all counts."""
+    """Collection of findings: the first `NUM_LISTED` of each fault in each file, and all counts."""
 
     def __init__(self) -> None:
         self._listed: list[Finding] = []

@@ -1,4 +1,4 @@
-"""Find ids that stand in more than one place of a dataset, in bounded memory."""
+"""Finding ids that stand in more than one place of a dataset, in bounded memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Ids = Sequence[tuple[bytes, str]]
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Say how many samples have an id that was there before, and which: (shard, key, first)."""
+    """How many samples have an id that was there before, and which: (shard, key, first)."""
 
     num: int
     listed: tuple[tuple[int, str, str], ...]
@@ -97,7 +97,7 @@ _TURNED: Final = 5
 def check_norms(
     embeddings: npt.NDArray[np.floating[Any]], keys: Sequence[str], file: str, findings: Findings
 ) -> None:
-    """Note which of (n, d) embeddings are not of length 1, or hold what is no number."""
+    """Note which of (n, d) embeddings are not of length 1, or hold what is not a number."""
     norms = np.linalg.norm(embeddings.astype(np.float64, copy=False), axis=1)
     for place in np.flatnonzero(~(np.abs(norms - 1) <= FLOAT16_NOISE)).tolist():
         findings.add(Fault.NORM_WRONG, file, f"its length is {norms[place]:.6f}", keys[place])

@@ -1,4 +1,4 @@
-"""Verify a run folder as a whole: its counts, its shards and who owns each file.
+"""Verifying a run folder as a whole: its counts, its shards and who owns each file.
 
 manifest.json      what the run was asked for, and the funnel
 stats/             the counts of each stage, and of each shard, which make its commit mark
@@ -42,7 +42,7 @@ _WRONG: Final = (ValueError, KeyError, TypeError, AttributeError)
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """Say what is to be done shard by shard."""
+    """What is to be done shard by shard."""
 
     units: tuple[ShardUnit, ...]
     num_bytes: tuple[int, ...]
@@ -135,7 +135,7 @@ def _check_funnel(
     if told is None or told == found:
         return
     if not isinstance(told, dict):
-        findings.add(Fault.MANIFEST_BROKEN, MANIFEST, "its funnel is no JSON object")
+        findings.add(Fault.MANIFEST_BROKEN, MANIFEST, "its funnel is not JSON object")
         return
     wrong = [name for name in {**found, **told} if told.get(name) != found.get(name)]
     for name in wrong:
@@ -224,7 +224,7 @@ def _read(out: Path, name: str, fault: Fault, findings: Findings) -> dict[str, A
         findings.add(fault, name, _said(error))
         return None
     if not isinstance(content, dict):
-        findings.add(fault, name, "it is no JSON object")
+        findings.add(fault, name, "it is not JSON object")
         return None
     return content
 

@@ -1,4 +1,4 @@
-"""Verify one shard of a run folder: its files against its stats, and against each other."""
+"""Verifying one shard of a run folder: its files against its stats, and against each other."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _SENSITIVE: Final = ("uid", "url_hash", "reason", "stage", "signal")
 
 @dataclass(frozen=True, slots=True)
 class ShardUnit:
-    """Say which shard is to be verified, and what its run says of all shards."""
+    """Which shard is to be verified, and what its run says of all shards."""
 
     out: Path
     name: str
@@ -59,7 +59,7 @@ class ShardUnit:
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """Say what was found in a shard, and how many samples it has."""
+    """What was found in a shard, and how many samples it has."""
 
     findings: Findings
     num_samples: int
@@ -255,7 +255,7 @@ class _Check:
             if self.unit.embedding_size is not None:
                 self._add(Fault.VALUE_WRONG, path, "similarity is null in a scored dataset", key)
         elif not abs(similarity) <= 1 + FLOAT16_NOISE:
-            self._add(Fault.VALUE_WRONG, path, f"similarity {similarity} is no cosine", key)
+            self._add(Fault.VALUE_WRONG, path, f"similarity {similarity} is not a cosine", key)
         elif threshold is not None and similarity < threshold:
             detail = f"similarity {similarity} is below the threshold {threshold}"
             self._add(Fault.VALUE_WRONG, path, detail, key)
@@ -393,7 +393,7 @@ class _Check:
 def _wrong_stats(stats: Any, name: str) -> str | None:
     """Say what is wrong with a shard's stats as such, None if nothing is."""
     if not isinstance(stats, dict):
-        return "it is no JSON object"
+        return "it is not JSON object"
     if stats.get("shard") != name:
         return f"it is of shard {stats.get('shard')!r}"
     for field in ("candidates", "samples"):

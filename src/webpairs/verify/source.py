@@ -1,4 +1,4 @@
-"""Verify shards that others wrote: img2dataset's, LAION's, clip-retrieval's, WebDataset tars.
+"""Verifying shards that others wrote: img2dataset's, LAION's, clip-retrieval's, WebDataset tars.
 
 There is no record of what they were, so they are compared with themselves: tables with tars by
 key, embeddings with rows by number, texts in tars with those in tables.
@@ -41,7 +41,7 @@ _IMAGE: Final = "image"
 
 @dataclass(frozen=True, slots=True)
 class PlacesUnit:
-    """Say which shards of a source are to be verified."""
+    """Which shards of a source are to be verified."""
 
     source: Source
     places: tuple[int, ...]
@@ -51,7 +51,7 @@ class PlacesUnit:
 
 @dataclass(frozen=True, slots=True)
 class PlacesReport:
-    """Say what was found, how many samples there are, and whether every key names its shard."""
+    """What was found, how many samples there are, and whether every key names its shard."""
 
     findings: Findings
     num_samples: int
@@ -104,7 +104,7 @@ def files_of(source: Source, name: str) -> tuple[str, ...]:
 
 
 class _Check:
-    """Verify one shard."""
+    """Check of one shard."""
 
     def __init__(
         self, unit: PlacesUnit, place: int, num_bytes: int, findings: Findings, link: Link
@@ -256,9 +256,9 @@ def _wrong_json(data: bytes, row: dict[str, Any]) -> list[str]:
     try:
         fields = orjson.loads(data)
     except ValueError:
-        return ["its .json is no JSON"]
+        return ["its .json is not JSON"]
     if not isinstance(fields, dict):
-        return ["its .json is no object"]
+        return ["its .json is not an object"]
     names = ("caption", "url")
     return [
         f"its .json has another {name} than the table"

@@ -29,7 +29,7 @@ JSON: Final = "json"
 
 @dataclass(slots=True)
 class TarSample:
-    """Hold neighbouring members of one key, in their order."""
+    """Neighbouring members of one key, in their order."""
 
     key: str
     start: int
@@ -149,7 +149,7 @@ def check_index(
 
 
 class RunTar:
-    """Hold what the tar of a run folder's shard has of each of its keys."""
+    """What the tar of a run folder's shard has of each of its keys."""
 
     def __init__(
         self, files: ShardFiles, keys: Sequence[str], findings: Findings, out: Path
@@ -223,9 +223,9 @@ def _wrong_fields(data: bytes, wanted: dict[str, Any]) -> str:
     try:
         found = orjson.loads(data)
     except ValueError:
-        return "text, which is no JSON,"
+        return "text, which is not JSON,"
     if not isinstance(found, dict):
-        return "value, which is no object,"
+        return "value, which is not an object,"
     return ", ".join(
         name
         for name, value in wanted.items()

@@ -1,4 +1,4 @@
-"""Verify a dataset: is every byte, row and number what it was when the dataset was made?
+"""Verifying a dataset: is every byte, row and number what it was when the dataset was made?
 
 A run folder is held against its own stats and manifest, what others wrote against itself. Nothing
 is changed. Shards are checked in parallel; memory does not grow with their number.
@@ -39,12 +39,12 @@ from webpairs.verify.source import (
 )
 
 UNITS_A_WORKER: Final = 16
-"""Into so many parts others' shards are divided: a source's names travel with each."""
+"""Work units per worker for foreign datasets. Few: each unit pickles the names of all shards."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """Say what was looked at and what is wrong with it."""
+    """What was looked at and what is wrong with it."""
 
     folder: Path
     kind: str

@@ -450,7 +450,7 @@ def test_csv_rows_with_other_numbers_of_fields_are_broken(tmp_path: Path) -> Non
     rows, stats = extract(path)
     assert pairs(rows) == [
         ("3.jpg", 'a, "b"'),
-        # What follows the next quote is no delimiter: so this one opened nothing.
+        # What follows the next quote is not a delimiter: so this one opened nothing.
         ("6.jpg", '"open'),
         ("7.jpg", "good"),
         ("8.jpg", "two lines, of it"),

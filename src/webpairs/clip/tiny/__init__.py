@@ -1,1 +1,1 @@
-"""Hold the files of the checkpoint `tiny`: made by `training/`, measured in `docs/tiny.md`."""
+"""The files of the checkpoint `tiny`: made by `training/`, measured in `docs/tiny.md`."""

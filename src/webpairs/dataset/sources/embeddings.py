@@ -1,4 +1,4 @@
-"""Read image and text embeddings of a shard: two `.npy` files whose rows are its rows."""
+"""Reading image and text embeddings of a shard: two `.npy` files whose rows are its rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from webpairs.dataset.sources.source import Embeddings, Rows
 
 
 class EmbeddingPair:
-    """Hold image and text embeddings, both (n, d)."""
+    """Image and text embeddings, both (n, d)."""
 
     def __init__(self, image: MappedArray, text: MappedArray) -> None:
         self._both = (image, text)

@@ -1,4 +1,4 @@
-"""Read what img2dataset wrote, as WebDataset tars or as parquet, and other people's tars.
+"""Reading what img2dataset wrote, as WebDataset tars or as parquet, and other people's tars.
 
     NNNNN.tar      KEY.jpg KEY.txt KEY.json of the images that were obtained, in the order they came
     NNNNN.parquet  a row a URL, those that failed too, in that order; with `--output_format parquet`
@@ -41,7 +41,7 @@ _SUCCESS: Final = "success"
 
 
 class Img2datasetFolder(Source):
-    """List the shards of an img2dataset output folder, or of a folder of WebDataset tars."""
+    """List of the shards of an img2dataset output folder, or of a folder of WebDataset tars."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -174,7 +174,7 @@ class Img2datasetFolder(Source):
 
 
 class _TableShard(Shard):
-    """Read the rows of a table that were obtained; `key` is made unique by `prefix`."""
+    """Reader of the rows of a table that were obtained; `key` is made unique by `prefix`."""
 
     checks_rows = True
 
@@ -228,7 +228,7 @@ class _TableShard(Shard):
 
 
 class TarShard(_TableShard):
-    """Join the rows of a table to the images of a tar, by key."""
+    """Joining the rows of a table to the images of a tar, by key."""
 
     def __init__(
         self, table: ParquetRows, tar: Path, name: str, prefix: str, problems: Problems
@@ -262,7 +262,7 @@ class TarShard(_TableShard):
 
 
 class ParquetShard(_TableShard):
-    """Read rows and images from one parquet file."""
+    """Reader of rows and images from one parquet file."""
 
     def __init__(self, table: ParquetRows, name: str, prefix: str, problems: Problems) -> None:
         column = image_column(table.schema)
@@ -294,7 +294,7 @@ class ParquetShard(_TableShard):
 
 
 class JsonShard(Shard):
-    """Read a tar that has no table beside it: its rows are its `.json` and `.txt` members."""
+    """Reader of a tar that has no table beside it: its rows are its `.json` and `.txt` members."""
 
     checks_rows = True
 

@@ -1,4 +1,4 @@
-"""Put embeddings that were computed elsewhere beside the samples they are of.
+"""Putting embeddings that were computed elsewhere beside the samples they are of.
 
     webpairs.open("laion-256", embeddings="laion-256-clip")
 
@@ -29,7 +29,7 @@ Hashes = npt.NDArray[np.uint64]
 
 
 class JoinedEmbeddings(Source):
-    """Give each sample of one source its embeddings in another.
+    """Giving each sample of one source its embeddings in another.
 
     Holds 16 bytes for each row of embeddings, from when they are first asked for.
     """
@@ -132,7 +132,7 @@ class JoinedEmbeddings(Source):
 
 
 class JoinedShard(Shard):
-    """Read a shard of samples, and its rows' embeddings from wherever they are."""
+    """Reader of a shard of samples, and its rows' embeddings from wherever they are."""
 
     def __init__(self, samples: Shard, source: JoinedEmbeddings, problems: Problems) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Read LAION-400M as it was published, and what clip-retrieval writes.
+"""Reading LAION-400M as it was published, and what clip-retrieval writes.
 
     part-00000-....snappy.parquet   the eight columns of LAION-400M, 13 million rows a file
     img_emb/img_emb_0.npy text_emb/text_emb_0.npy metadata/metadata_0.parquet   a million rows each
@@ -48,7 +48,7 @@ _ROW_DIGITS: Final = 8
 
 
 class LaionMetadata(Source):
-    """List published metadata: a shard is a file, or a row group of a large one."""
+    """List of published metadata: a shard is a file, or a row group of a large one."""
 
     kind = "LAION metadata"
 
@@ -197,7 +197,7 @@ class EmbeddingFolders(Source):
 
 
 class LaionShard(Shard):
-    """Read rows of a table as published, and the embeddings beside it if there are any."""
+    """Reader of rows of a table as published, and the embeddings beside it if there are any."""
 
     checks_rows = True
 

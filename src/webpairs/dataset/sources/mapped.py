@@ -22,7 +22,7 @@ _LARGE: Final = 1e30
 
 
 class MappedFile:
-    """Hold a file as bytes that the system reads in as they are touched."""
+    """A file as bytes that the system reads in as they are touched."""
 
     def __init__(self, path: Path | None) -> None:
         """Raise OSError when it cannot be opened; None is an empty file."""
@@ -43,7 +43,7 @@ class MappedFile:
 
 
 class MappedArray:
-    """Hold the rows of a `.npy` file; `rows` is (n, d)."""
+    """The rows of a `.npy` file; `rows` is (n, d)."""
 
     def __init__(self, path: Path) -> None:
         """Raise OSError or ValueError when it is not a file of floating-point numbers in rows."""

@@ -1,4 +1,4 @@
-"""Read columns of a parquet file, or of one of its row groups, without keeping it open."""
+"""Reading columns of a parquet file, or of one of its row groups, without keeping it open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from webpairs.parquet.file import open_parquet, reading, require_bounded
 
 
 class ParquetRows:
-    """Hold the footer of a parquet file, and read from it the rows of `group`, None: all.
+    """The rows of a parquet file, or those of its row group `group`.
 
     Raises DamagedFile, also later, when the file cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Tell what kind of dataset a folder holds, by what is in it."""
+"""What kind of dataset a folder holds, by what is in it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recognise(folder: Path) -> Source:
         hints = [f"{path} is {known.kind}: name it" for path in inner if (known := _known(path))]
         raise ConfigError(
             "\n".join(
-                (f"{folder} is no dataset: {_found(folder)}", *hints, "accepted:", *_ACCEPTED)
+                (f"{folder} is not a dataset: {_found(folder)}", *hints, "accepted:", *_ACCEPTED)
             )
         )
     return source

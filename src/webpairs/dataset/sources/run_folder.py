@@ -1,4 +1,4 @@
-"""Read run folders: what `webpairs build` wrote, and the column files that were added later."""
+"""Reading run folders: what `webpairs build` wrote, and the column files that were added later."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COLUMNS: Final = "columns"
 
 
 class RunFolder(Source):
-    """List the committed shards of a run folder."""
+    """List of the committed shards of a run folder."""
 
     kind = "run folder"
 
@@ -129,7 +129,7 @@ class RunFolder(Source):
 
 
 class RunShard(Shard):
-    """Read one committed shard: rows of all its files are in the same order."""
+    """Reader of one committed shard: rows of all its files are in the same order."""
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ _MANY_ROWS: Final = 100_000
 
 
 class Shard(ABC):
-    """Read one open shard; `column_names` are the source's own, `key` always among them."""
+    """Reader of one open shard; `column_names` are the source's own, `key` always among them."""
 
     name: str
     num_rows: int
@@ -154,7 +154,7 @@ class Shard(ABC):
 
 
 class Source(ABC):
-    """List the shards of a dataset and open them; pickles as paths and names."""
+    """The shards of a dataset, by number; pickles as paths and names."""
 
     kind: str
     """What it was recognised as, for people."""
@@ -195,7 +195,7 @@ class Source(ABC):
 
 
 class EmptyShard(Shard):
-    """Stand for a shard that cannot be read."""
+    """A shard that cannot be read."""
 
     def __init__(self, name: str, column_names: tuple[str, ...]) -> None:
         super().__init__()

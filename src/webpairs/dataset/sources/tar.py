@@ -1,4 +1,4 @@
-"""Read samples from tars that are memory-mapped, looking at as little of them as possible."""
+"""Reading samples from tars that are memory-mapped, looking at as little of them as possible."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _OCTAL: Final = 8 ** np.arange(len(_SIZE_PLACES) - 1, -1, -1, dtype=np.int64)
 
 
 class TarImages:
-    """Find the images of a shard's rows in its tar, by their keys.
+    """Finder of the images of a shard's rows in its tar, by their keys.
 
     With an index of our own making (`NNNNN.tar.idx`: n + 1 u64, where each sample starts, its
     image first) only the headers of the images asked for are read, and the names in them are
@@ -196,7 +196,7 @@ class TarImages:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """Hold each member's name and where its bytes start and end, and where the tar is broken."""
+    """Each member's name and where its bytes start and end, and where the tar is broken."""
 
     members: list[tuple[bytes, int, int]]
     broken: str | None
@@ -204,7 +204,7 @@ class Walked:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """Hold the members of a tar by key and extension, as (start, end), and what is wrong."""
+    """The members of a tar by key and extension, as (start, end), and what is wrong."""
 
     by_key: dict[str, dict[str, tuple[int, int]]]
     num_repeated: int
@@ -279,7 +279,7 @@ def walk(tar: MappedFile) -> Walked:
 
 
 class _Special:
-    """Read headers that are not plain, and carry what one says of the next."""
+    """Reader of headers that are not plain, and carry what one says of the next."""
 
     def __init__(self) -> None:
         self._name: bytes | None = None

@@ -1,4 +1,4 @@
-"""Say what a behaviour is: a host of its own, what it answers, and what must come of it."""
+"""What a behaviour is: a host of its own, what it answers, and what must come of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PAUSE_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Say where the server listens; URLs and Locations are templates over these names."""
+    """Where the server listens; URLs and Locations are templates over these names."""
 
     port: int
     """Speaks HTTP, well or badly, on 127.0.0.1 and on 127.0.0.2."""
@@ -40,7 +40,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Say what was asked: header names in lower case, the port cut off the host."""
+    """What was asked: header names in lower case, the port cut off the host."""
 
     method: str
     host: str
@@ -55,7 +55,7 @@ class Request:
 
 
 class Visit:
-    """Answer one request over its connection, byte for byte."""
+    """Answering one request over its connection, byte for byte."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ Bytes = bytes | Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """Describe one way to misbehave (or to be odd and yet right), on a host of its own."""
+    """Description of one way to misbehave (or to be odd and yet right), on a host of its own."""
 
     name: str
     """The host is `NAME.hostile.example`."""

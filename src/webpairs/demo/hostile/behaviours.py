@@ -1,4 +1,4 @@
-"""List everything the hostile web does: the one table that the server, tests and docs read."""
+"""Listing everything the hostile web does: the one table that the server, tests and docs read."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _URL: Final = "https://{host}:{tls_port}/picture-{n}.jpg"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """Hold the server's side of TLS, once right and three times wrong, for `*.hostile.example`."""
+    """The server's side of TLS, once right and three times wrong, for `*.hostile.example`."""
 
     good: ssl.SSLContext
     expired: ssl.SSLContext

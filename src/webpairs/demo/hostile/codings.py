@@ -1,4 +1,4 @@
-"""Send pictures in content codings: asked for by nobody, broken, or as bombs."""
+"""Sending pictures in content codings: asked for by nobody, broken, or as bombs."""
 
 from __future__ import annotations
 

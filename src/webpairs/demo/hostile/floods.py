@@ -1,4 +1,4 @@
-"""Send without end, or without haste, or not at all; drop the connection."""
+"""Sending without end, or without haste, or not at all; drop the connection."""
 
 from __future__ import annotations
 

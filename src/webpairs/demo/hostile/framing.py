@@ -109,7 +109,7 @@ BEHAVIOURS: Final = (
     ),
     Behaviour(
         name="length-no-number",
-        what="a Content-Length that is no number",
+        what="a Content-Length that is not a number",
         expect=Drop.PROTOCOL,
         answer=_lengths("many"),
     ),
@@ -158,7 +158,7 @@ BEHAVIOURS: Final = (
     ),
     Behaviour(
         name="chunk-size-garbage",
-        what="a chunk size that is no number",
+        what="a chunk size that is not a number",
         expect=Drop.PROTOCOL,
         answer=_framed(_CHUNKED, body=b"many\r\n" + bytes(6_000)),
     ),

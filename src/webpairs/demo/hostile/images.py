@@ -1,4 +1,4 @@
-"""Send files that are not what they are called, not whole, or far larger than they look."""
+"""Sending files that are not what they are called, not whole, or far larger than they look."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say no in every way that a site can, or seem to; and try to make a visitor leave something."""
+"""Refusals, in every way that a site can; and attempts to make a visitor leave something."""
 
 from __future__ import annotations
 

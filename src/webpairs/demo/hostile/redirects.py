@@ -1,4 +1,4 @@
-"""Send visitors on: round in circles, too far, nowhere, or where they must not go."""
+"""Sending visitors on: round in circles, too far, nowhere, or where they must not go."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ BEHAVIOURS: Final = (
     _leads("to-javascript", "javascript:", "javascript:alert(1)", Drop.REDIRECT),
     _leads("to-data", "a data: URL", "data:image/png;base64,iVBORw0KGgo=", Drop.REDIRECT),
     _leads("to-bad-url", "a URL with an impossible port", "http://{host}:99999/", Drop.REDIRECT),
-    _leads("to-binary", "bytes that are no name", "http://\xff\xfe\x80/", Drop.REDIRECT),
+    _leads("to-binary", "bytes that are not a name", "http://\xff\xfe\x80/", Drop.REDIRECT),
     _leads("too-long", "a Location of 20,000 characters", "/" + "a" * 20_000, Drop.REDIRECT),
     _leads("to-unknown-name", "a name that does not exist", "http://no.{host}:{port}/", Drop.DNS),
     *(

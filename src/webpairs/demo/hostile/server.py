@@ -1,4 +1,4 @@
-"""Serve the hostile web on this machine, byte by byte: no HTTP library would misbehave so."""
+"""Serving the hostile web on this machine, byte by byte: no HTTP library would misbehave so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer with every status that is no picture, and with some that look like none."""
+"""Answering with every status that is not a picture, and with some that look like none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write metadata as CSV, a header and a line a sample: what spreadsheets and img2dataset take.
+"""Writing metadata as CSV, a header and a line a sample: what spreadsheets and img2dataset take.
 
     NNNNN.csv   url, caption, nsfw, license, original_width, original_height, similarity, key, uid,
                 and the columns that were asked for
@@ -41,7 +41,7 @@ SAMPLES_PER_SHARD: Final = 1_000_000
 
 
 class CsvExporter:
-    """Write one table, in files of many lines."""
+    """Writer of one table, in files of many lines."""
 
     def __init__(self, options: ExportOptions) -> None:
         if options.config is not None:

@@ -1,4 +1,4 @@
-"""Write parquet that Apple's Embedding Atlas shows: a map, pictures, and charts of the columns.
+"""Writing parquet that Apple's Embedding Atlas shows: a map, pictures, and charts of the columns.
 
     00000.parquet   image, caption, similarity, nsfw, license, host, original_width,
                     original_height, the columns that were asked for, url, key, uid,
@@ -65,7 +65,7 @@ _MISSING: Final = {
 
 
 class EmbeddingAtlasExporter:
-    """Write one table, in one file unless told otherwise."""
+    """Writer of one table, in one file unless told otherwise."""
 
     def __init__(self, options: ExportOptions) -> None:
         if Path(options.out).suffix == ".parquet":

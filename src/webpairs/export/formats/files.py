@@ -1,4 +1,4 @@
-"""Write samples as files in folders, as img2dataset's output format `files` does.
+"""Writing samples as files in folders, as img2dataset's output format `files` does.
 
     00000/KEY.jpg KEY.txt KEY.json   the image as it was, under the extension of what it is
     00000.parquet                    the metadata of the folder's samples, written last
@@ -39,7 +39,7 @@ _USABLE_KEY: Final = re.compile(r"[^./\\\0][^/\\\0]{0,199}")
 
 
 class FilesExporter:
-    """Write a folder of files for each shard."""
+    """Writer of a folder of files for each shard."""
 
     def __init__(self, options: ExportOptions) -> None:
         if options.config not in (None, "images"):

@@ -1,4 +1,4 @@
-"""Write parquet that Hugging Face `datasets` and the Hub's viewer read as images and labels.
+"""Writing parquet that Hugging Face `datasets` and the Hub's viewer read as images and labels.
 
     README.md                                card, with the configs
     images/train-00000-of-00012.parquet      the page's features of the config images
@@ -58,7 +58,7 @@ _IMAGE_LEAF: Final = "image.bytes"
 
 
 class HuggingFaceExporter:
-    """Write a folder of parquet for each config, and the card."""
+    """Writer of a folder of parquet for each config, and the card."""
 
     def __init__(self, options: ExportOptions) -> None:
         self._options = options

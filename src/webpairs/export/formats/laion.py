@@ -1,4 +1,4 @@
-"""Write metadata and embeddings in the form in which LAION-400M was published.
+"""Writing metadata and embeddings in the form in which LAION-400M was published.
 
     metadata/part-00000.parquet      SAMPLE_ID, URL, TEXT, HEIGHT, WIDTH, LICENSE, NSFW, similarity,
                                      then key, uid and the columns that were asked for
@@ -77,7 +77,7 @@ _NUMBER: Final = "^[0-9]{1,18}$"
 
 
 class LaionExporter:
-    """Write metadata as published, embeddings, or both."""
+    """Writer of metadata as published, embeddings, or both."""
 
     def __init__(self, options: ExportOptions) -> None:
         if "shard_id" in (options.columns or ()):

@@ -1,4 +1,4 @@
-"""Write samples as parquet with the images in it, as img2dataset's output format `parquet` does.
+"""Writing samples as parquet with the images in it, as img2dataset's output format `parquet` does.
 
     00000.parquet    the metadata and a column of encoded images, a row a sample
 
@@ -32,7 +32,7 @@ SAMPLES_PER_SHARD: Final = 10_000
 
 
 class ParquetExporter:
-    """Write tables with a column of images."""
+    """Writer of tables with a column of images."""
 
     def __init__(self, options: ExportOptions) -> None:
         if options.config not in (None, "images"):

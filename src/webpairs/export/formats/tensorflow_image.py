@@ -1,4 +1,4 @@
-"""Hand TensorFlow images that it can decode: untouched if it can, as PNG if only we can.
+"""Handing TensorFlow images that it can decode: untouched if it can, as PNG if only we can.
 
 `tf.image.decode_image` reads JPEG, PNG, GIF and BMP; of a GIF it makes four dimensions, of a BMP
 as many channels as it has, and both break a `tfds.features.Image`. It raises on an image that ends

@@ -1,4 +1,4 @@
-"""Encode samples as tf.train.Example messages, column by column, without protobuf's objects.
+"""Encoding samples as tf.train.Example messages, column by column, without protobuf's objects.
 
     Example   { features: 1 }
     Features  { feature: 1, a map: entries { key: 1, value: 2 } }

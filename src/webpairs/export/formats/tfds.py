@@ -1,4 +1,4 @@
-"""Write TFDS datasets: what `tfds.load` and `tfds.data_source` read, without TensorFlow or Beam.
+"""Writing TFDS datasets: what `tfds.load` and `tfds.data_source` read, without TensorFlow or Beam.
 
     OUT/NAME/.config/metadata.json             the default config
     OUT/NAME/CONFIG/1.0.0/dataset_info.json features.json nsfw.labels.txt
@@ -87,7 +87,7 @@ class RecordWriter(Protocol):
 
 
 class TfdsExporter:
-    """Write the page's two configs; see the module's docstring."""
+    """Writer of the page's two configs; see the module's docstring."""
 
     def __init__(self, options: ExportOptions) -> None:
         self._options = options

@@ -39,7 +39,7 @@ SIMILARITY_RANGE: Final = "[-1.0, 1.0]"
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
-    """Say of one feature how it is declared and encoded."""
+    """How one feature is declared and encoded."""
 
     name: str
     json: dict[str, Any]
@@ -58,7 +58,7 @@ def feature_specs(
     """Return the features of a config and `extra` columns, sorted by name.
 
     With `exact` floats are encoded as their bytes; else as the registered class `laion400m` reads
-    them, which is as float32. Raises ConfigError for a column that is no text and no number.
+    them, which is as float32. Raises ConfigError for a column that is not text and no number.
     """
     names = sorted({*CONFIGS[config], *extra})
     return tuple(

@@ -1,4 +1,4 @@
-"""Write TFRecord files: records behind their lengths, both checked by a masked crc32c.
+"""Writing TFRecord files: records behind their lengths, both checked by a masked crc32c.
 
 A frame is length (u64), masked crc32c of these 8 bytes (u32), the record, its masked crc32c (u32),
 all little-endian. Source: tensorflow/core/lib/io/record_writer.h.

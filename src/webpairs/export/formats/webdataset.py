@@ -50,7 +50,7 @@ SAMPLES_PER_SHARD: Final = 10_000
 """As img2dataset and LAION-400M's tars: 150 MB at 256 pixels."""
 BUFFER_BYTES: Final = 1_000_000
 KEY_UNUSABLE: Final = "key_unusable"
-"""A key that is no name of a member of a tar: its sample is left out."""
+"""A key that is not a name of a member of a tar: its sample is left out."""
 _USABLE_KEY: Final = re.compile(r"(?![./])(?:[^\0]*/)?[^./\0]+")
 _EXTENSIONS: Final = {"jpeg": "jpg", "tiff": "tif"}
 """Where what `sniff` says is not what readers look for."""
@@ -76,7 +76,7 @@ _JSON_NAMES: Final = {
 
 
 class WebDatasetExporter:
-    """Write tars with their index and metadata."""
+    """Writer of tars with their index and metadata."""
 
     def __init__(self, options: ExportOptions) -> None:
         if options.config == "embeddings":
@@ -133,7 +133,7 @@ exporter = WebDatasetExporter
 
 
 class TarOfSamples:
-    """Write the members of samples to a file, and note where each sample starts.
+    """A tar of samples that is written, and the place where each of them starts.
 
     The bytes are those that `tarfile` writes in its format ustar, with headers made in 2
     microseconds instead of 25; a name that ustar has no room for gets a header of GNU's before it.

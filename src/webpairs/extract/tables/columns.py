@@ -1,4 +1,4 @@
-"""Tell which column of a table holds what: by the names that datasets use, or as asked.
+"""Which column of a table holds what: by the names that datasets use, or as asked.
 
 Names and where they come from: LAION-400M, LAION-5B, Re-LAION, laion-coco, MS-COCO as LAION has it
 (URL, TEXT, LICENSE, NSFW, similarity, hash, md5) · img2dataset's inputs and outputs (url, caption,
@@ -38,7 +38,7 @@ _MAX_NAME_CHARS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class TableColumns:
-    """Name the columns to take instead of those found by name; None means found by name.
+    """The columns to take instead of those found by name; None means found by name.
 
     Columns of a file without header are called `column_1`, `column_2` ...
     """
@@ -55,7 +55,7 @@ NAMED_AS_USUAL: Final = TableColumns()
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Say what each column of one table is for, by the names that its rows have as keys."""
+    """What each column of one table is for, by the names that its rows have as keys."""
 
     url: str
     text: str | None

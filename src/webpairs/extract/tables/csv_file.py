@@ -1,4 +1,4 @@
-"""Read tables whose rows are fields between delimiters: CSV, TSV and their relatives.
+"""Reading tables whose rows are fields between delimiters: CSV, TSV and their relatives.
 
 Quotes are as RFC 4180 has them, or escaped by a backslash, as MySQL and Spark write them. Lines end
 in LF, CRLF or CR, mixed too. Rows that are broken come as the number 1, so that whoever counts can
@@ -204,7 +204,7 @@ def _until_closed(
     *,
     backslash: bool,
 ) -> list[str] | None:
-    """Return the lines that a quote left open in `text` goes on over, None if it is no quote.
+    """Return the lines that a quote left open in `text` goes on over, None if it is not a quote.
 
     They stay in `ahead`. Where this line and the next are records as they stand, the quote belongs
     to a text and is not the beginning of several lines.

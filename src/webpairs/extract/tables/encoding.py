@@ -1,4 +1,4 @@
-"""Read tables that are UTF-16 or UTF-32, as spreadsheets save them, as if they were UTF-8."""
+"""Reading tables that are UTF-16 or UTF-32, as spreadsheets save them, as if they were UTF-8."""
 
 from __future__ import annotations
 

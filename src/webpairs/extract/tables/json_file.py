@@ -1,4 +1,4 @@
-"""Read tables that are one JSON value: rows, or columns as pandas and SBU have them."""
+"""Reading tables that are one JSON value: rows, or columns as pandas and SBU have them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_one_json_value(suffix: str, first_line: bytes | None) -> bool:
     """Say whether a file is one JSON value, by its first line that is not empty.
 
     A row of JSON lines is a whole object; so is a table by columns, all of whose members are lists
-    or objects. A .json whose first line is no whole value goes on over several. None is a line
+    or objects. A .json whose first line is not a whole value goes on over several. None is a line
     that is too long to be a row.
     """
     line = (first_line or b"").removeprefix(_BYTE_ORDER_MARK).strip()

@@ -1,4 +1,4 @@
-"""Read tables that are text, a row a line, in memory that does not grow: JSONL and lists.
+"""Reading tables that are text, a row a line, in memory that does not grow: JSONL and lists.
 
 Rows that are broken come as the number 1, so that whoever counts can count them.
 """

@@ -1,4 +1,4 @@
-"""Read tables that are parquet, a batch of rows at a time.
+"""Reading tables that are parquet, a batch of rows at a time.
 
 What pages become is known before they are decoded (`parquet_bounds.py`). A column that would become
 too large, or holds pictures, is left out; where it is the URL's or the text's, the rows of that row

@@ -1,4 +1,4 @@
-"""Read candidates from tables of URLs and texts: extract's third reader.
+"""Reading candidates from tables of URLs and texts: extract's third reader.
 
 docs/tables.md says which shapes are read and what becomes of their columns.
 """

@@ -1,4 +1,4 @@
-"""Show samples as they are: at random, and on a map of all there are."""
+"""Showing samples as they are: at random, and on a map of all there are."""
 
 from __future__ import annotations
 

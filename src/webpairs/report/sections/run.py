@@ -1,4 +1,4 @@
-"""Say how a dataset came to be: funnel, opt-outs, fetching, and what it was made with."""
+"""How a dataset came to be: funnel, opt-outs, fetching, and what it was made with."""
 
 from __future__ import annotations
 

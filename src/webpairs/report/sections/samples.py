@@ -1,4 +1,4 @@
-"""Say what the samples of a dataset are: images, captions, licences, where they are from."""
+"""What the samples of a dataset are: images, captions, licences, where they are from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say how similar images and texts are: the threshold, what others would keep, both its sides."""
+"""How similar images and texts are: the threshold, what others would keep, both its sides."""
 
 from __future__ import annotations
 

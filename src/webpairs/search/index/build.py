@@ -1,4 +1,4 @@
-"""Build the index of a dataset, go on with one that was stopped, or add what is new.
+"""Building an index, going on with one that was stopped, adding what is new.
 
     survey     every vector is read once: has it a direction, are all of length 1
     train      centroids and codec from a sample                        work/image.faiss
@@ -91,7 +91,7 @@ _MODEL: Final = "model"
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """Say what `build_index` made; `manifest` is what stands in the folder."""
+    """What `build_index` made; `manifest` is what stands in the folder."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -109,7 +109,7 @@ class _Survey:
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """Hold an inverted index that is extended: the first rows of the dataset."""
+    """An inverted index that is extended: the first rows of the dataset."""
 
     files: ListFiles
     rows: int
@@ -151,7 +151,7 @@ def _why_none(source: Source) -> str:
 
 
 class _Building:
-    """Hold what the steps of one build share."""
+    """What the steps of one build share."""
 
     def __init__(
         self,
@@ -440,7 +440,7 @@ class _Building:
 
 
 class _Encoder:
-    """Turn the rows of one kind into parts of an index."""
+    """Turning the rows of one kind into parts of an index."""
 
     def __init__(
         self, work: Path, kind: Kind, vectors: Vectors, survey: _Survey, queries: Queries

@@ -1,4 +1,4 @@
-"""Write what results show of every sample into one file: shard after shard, in bounded memory."""
+"""Writing what results show of every sample into one file: shard after shard, in bounded memory."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _corrected(centroids: Floats, sample: Floats) -> Floats:
 
 
 class _Flat:
-    """Find the nearest of few centroids."""
+    """Finder of the nearest of few centroids."""
 
     def __init__(self, centroids: Floats) -> None:
         self._index: Any = load_faiss().IndexFlatL2(centroids.shape[1])
@@ -108,7 +108,7 @@ class _Flat:
 
 
 class Divider:
-    """Find a near centroid of many: the nearest 49 times of 50, in a third of the time."""
+    """Finder of a near centroid of many: the nearest 49 times of 50, in a third of the time."""
 
     def __init__(self, centroids: Floats) -> None:
         faiss = load_faiss()
@@ -123,7 +123,7 @@ class Divider:
 
 
 class Coarse:
-    """Order the lists by how near to a query what is in them may be.
+    """Ordering the lists by how near to a query what is in them may be.
 
     A list's mean says how near its vectors are on average, not the nearest of them: that lies
     further out the more its vectors are spread. So lists are ordered by q·c + slack * (1 - |c|²),

@@ -1,4 +1,4 @@
-"""Write vectors short: the codes that the lists of an index hold.
+"""Writing vectors short: the codes that the lists of an index hold.
 
     sq8      a byte a number: 512 bytes of 512 numbers; the ten nearest by code are the ten nearest
     rabitq2  two bits a number after a random rotation (RaBitQ, Gao and Long 2024): 148 bytes; good
@@ -34,7 +34,7 @@ ID_BYTES: Final = 8
 
 
 class Codec:
-    """Encode vectors, and hold the faiss index without lists that goes with the codes."""
+    """Encoder of vectors, and the faiss index without lists that goes with the codes."""
 
     def __init__(self, whole: Any) -> None:
         """`whole` is an inverted index, after a rotation where the code has one."""

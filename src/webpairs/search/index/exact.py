@@ -1,4 +1,4 @@
-"""Search exactly: a scan of the memory-mapped embeddings, all of them or chosen rows, by blocks.
+"""Searching exactly: a scan of the memory-mapped embeddings, all of them or chosen rows, by blocks.
 
 Float16 numbers are multiplied as they are, by faiss's kernel, 24 ns a vector of 512 numbers on one
 core: 200,000 of them in 12 ms, where converting them first takes 200.
@@ -24,7 +24,7 @@ BLOCK_ROWS: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hold what was found for q queries: the k nearest, best first; row -1 stands for none."""
+    """What was found for q queries: the k nearest, best first; row -1 stands for none."""
 
     rows: Rows
     """(q, k) int64, numbers in the dataset's order."""

@@ -1,4 +1,4 @@
-"""Hold the one import of faiss, which takes 0.2 s and ships no types, and its threads."""
+"""The one import of faiss, which takes 0.2 s and ships no types, and its threads."""
 
 from __future__ import annotations
 

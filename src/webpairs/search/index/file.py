@@ -1,4 +1,4 @@
-"""Name the files of an index, and say in its manifest what it is an index of.
+"""The files of an index, and its manifest, which says what is indexed.
 
     index/manifest.json        written last, whole or not at all: what is named in it is complete
     index/image-0.faiss        centroids and codec, as faiss writes them
@@ -45,7 +45,7 @@ _OURS: Final = re.compile(r"(image|text)-\d+\.(faiss|lists|npz)|rows-\d+\.arrow"
 
 @dataclass(frozen=True, slots=True)
 class ListFiles:
-    """Hold the paths of the files of one inverted index."""
+    """The paths of the files of one inverted index."""
 
     trained: Path
     lists: Path

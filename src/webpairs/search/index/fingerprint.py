@@ -1,4 +1,4 @@
-"""Say in a digest which embeddings and metadata a dataset has, so that an index can be held to it.
+"""A digest of a dataset's embeddings and metadata, which an index is checked against.
 
 Of a run folder it is made of the file digests in the shards' stats, which are read and not computed
 again; of other folders, of rows that are picked from every file of embeddings and of the footer of

@@ -1,7 +1,7 @@
-"""Hold queries out of the base, and find what is truly nearest to them while an index is built.
+"""Held-out queries and their true nearest neighbours, found while an index is built.
 
 Queries are rows picked at random: their image and their text, against all other rows. A query's own
-row is no result, and it is not among the vectors that centroids are found from, so that it is a
+row is not a result, and it is not among the vectors that centroids are found from, so that it is a
 query that the index never saw.
 """
 
@@ -30,7 +30,7 @@ TIE: Final = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Hold the rows that are queries, and their vectors of each kind, (q, d), of length 1."""
+    """The rows that are queries, and their vectors of each kind, (q, d), of length 1."""
 
     rows: Rows
     vectors: Mapping[Kind, Floats]
@@ -38,7 +38,7 @@ class Queries:
 
 @dataclass(slots=True)
 class Nearest:
-    """Hold the nearest rows so far to each query of one kind, best first: (q, n) each."""
+    """The nearest rows so far to each query of one kind, best first: (q, n) each."""
 
     similarities: Floats
     rows: Rows
@@ -46,8 +46,8 @@ class Nearest:
     """The list that each row is in."""
 
     @classmethod
-    def none(cls, num_queries: int) -> Nearest:
-        """Return the start."""
+    def empty(cls, num_queries: int) -> Nearest:
+        """Return no neighbours: arrays (num_queries, 0)."""
         return cls(
             np.zeros((num_queries, 0), np.float32),
             np.zeros((num_queries, 0), np.int64),
@@ -117,7 +117,7 @@ def merged(parts: list[Truth], num_queries: int) -> Truth:
     truth: Truth = {}
     for part in parts:
         for kind, one in part.items():
-            truth.setdefault(kind, Nearest.none(num_queries)).add(one)
+            truth.setdefault(kind, Nearest.empty(num_queries)).add(one)
     return truth
 
 

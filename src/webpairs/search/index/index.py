@@ -1,4 +1,4 @@
-"""Open the index of a dataset, and find what is nearest to a vector.
+"""The index of a dataset: what is nearest to a vector.
 
 indexes, rows = open_index(vectors_of(ds.source), "my-dataset/index")
 found = indexes["image"].search(queries, k=10, of="text")  # rows in the dataset's order, cosines
@@ -35,7 +35,7 @@ from webpairs.search.row_store import RowStore
 
 
 class Index:
-    """Search the embeddings of one kind; safe to use from several threads."""
+    """Search of the embeddings of one kind; safe to use from several threads."""
 
     def __init__(self, folder: Path, entry: Mapping[str, Any], vectors: Vectors) -> None:
         """`entry` is what the manifest says of this kind."""

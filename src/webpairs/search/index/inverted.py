@@ -1,4 +1,4 @@
-"""Search an inverted index: the most promising lists by code, the best of them by embedding."""
+"""Searching an inverted index: the most promising lists by code, the best of them by embedding."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TUNED_K: Final = (10, 100)
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Say how much of an index a query looks at."""
+    """How much of an index a query looks at."""
 
     lists: int
     depth: int
@@ -38,7 +38,7 @@ class Effort:
 
 @dataclass(frozen=True, slots=True)
 class Probing:
-    """Say how queries of one kind are answered; `at` has the effort for each of `TUNED_K`."""
+    """How queries of one kind are answered; `at` has the effort for each of `TUNED_K`."""
 
     at: Mapping[int, Effort]
 
@@ -71,7 +71,7 @@ class Probing:
 
 
 class Inverted:
-    """Hold an inverted index, mapped; safe to search from several threads."""
+    """An inverted index, mapped; safe to search from several threads."""
 
     def __init__(
         self, trained: Path, lists: Path, sizes: Rows, vectors: Vectors, *, unit: bool

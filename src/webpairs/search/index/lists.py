@@ -1,4 +1,4 @@
-"""Keep codes and row numbers list by list: in parts while an index is built, then in one file.
+"""Keeping codes and row numbers list by list: in parts while an index is built, then in one file.
 
 A part holds some thousand neighbouring rows: the sizes of its lists, then all row numbers, then all
 codes, both in the order of the lists. The lists of all parts, and those of the index that is
@@ -29,7 +29,7 @@ _TOGETHER: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Hold inverted lists that are mapped: list i has rows[starts[i]:starts[i + 1]]."""
+    """Inverted lists that are mapped: list i has rows[starts[i]:starts[i + 1]]."""
 
     sizes: Rows
     """(lists,) int64"""

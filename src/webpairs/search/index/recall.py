@@ -1,4 +1,4 @@
-"""Measure how much effort finds as much as was asked for, and how much is really found.
+"""Measuring how much effort finds as much as was asked for, and how much is really found.
 
 On half of the held-out queries the least effort is looked for: how many lists, in which order
 (`centroids.Coarse`), and how many candidates are compared by their embeddings. On the other half
@@ -20,12 +20,12 @@ from webpairs.search.index.vectors import Floats
 
 _SLACKS: Final = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7)
 _DEPTHS: Final = {10: (2, 4, 8, 16, 32, 64), 100: (2, 4, 8)}
-"""Candidates compared for each of so many results."""
+"""Candidates that are compared for each result, by the number of results."""
 _MARGIN: Final = 0.01
-"""The half that tunes has to find so much more, since its own luck is in what it chose; and so much
-more again while the half that measures finds too little."""
+"""Recall that the tuning half must reach above the target, against selection bias. It is raised by
+the same step until the held-out half reaches the target."""
 _RELEASED_QUERIES: Final = 4
-"""After so many what was read of the embeddings is let go of."""
+"""Mapped pages of embeddings are dropped (madvise) after this many queries."""
 _SCAN_S: Final = 30e-9
 _COMPARE_S: Final = 1e-6
 """What a code that is read and a candidate that is compared cost (2 cores, AVX-512)."""
@@ -33,7 +33,7 @@ _COMPARE_S: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Say how queries of one kind are answered, and which share of the k nearest that finds."""
+    """How queries of one kind are answered, and which share of the k nearest that finds."""
 
     probing: Probing
     recall: Mapping[int, float]
@@ -48,7 +48,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class _Half:
-    """Hold some queries, their own rows and what is nearest to each, of other rows."""
+    """Some queries, their own rows and what is nearest to each, of other rows."""
 
     queries: Floats
     own: Rows
@@ -128,7 +128,7 @@ def _recall(index: Inverted, half: _Half, k: int, effort: Effort) -> float:
 def _share(index: Inverted, half: _Half, k: int, candidates: Rows) -> float:
     """Return which share of the k nearest is among candidates; equally near ones are as good.
 
-    Of candidates one more than the depth are looked at: the query's own row is no result.
+    Of candidates one more than the depth are looked at: the query's own row is not a result.
     """
     least = half.nearest.similarities[:, k - 1] - TIE
     hits = 0

@@ -1,4 +1,4 @@
-"""Hold the embeddings of one kind of a whole dataset, memory-mapped, by the number of their row.
+"""The embeddings of one kind of a whole dataset, memory-mapped, by the number of their row.
 
 Rows are numbered in the dataset's order: those of the first shard, then those of the second. The
 files are `.npy` of floating-point numbers of any precision and order, (n, d); nothing of them is
@@ -36,7 +36,7 @@ alone makes less than 0.001."""
 
 
 class Vectors:
-    """Read embeddings of one kind; safe to use from several threads."""
+    """Reader of embeddings of one kind; safe to use from several threads."""
 
     def __init__(self, source: Source, kind: Kind, offsets: Rows | None = None) -> None:
         """Raise ConfigError when the source has no embeddings of its own.

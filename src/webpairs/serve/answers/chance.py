@@ -1,4 +1,4 @@
-"""Measure how similar embeddings are by chance: below that, a similarity says little.
+"""Measuring how similar embeddings are by chance: below that, a similarity says little.
 
 A search always finds something, also where nothing fits. So pairs of samples are chosen at random,
 which have nothing to do with each other, and their similarities taken as a measure. For a text that

@@ -1,4 +1,4 @@
-"""Count values of columns, among what is nearest to a search or in the whole dataset.
+"""Counting values of columns, among what is nearest to a search or in the whole dataset.
 
 Each value comes with the expression that chooses it, so that counts are filters.
 """
@@ -40,7 +40,7 @@ _STEPS: Final = (10, 25)
 
 @dataclass(frozen=True, slots=True)
 class Facet:
-    """Say how a facet's values are made of a column, and chosen by an expression."""
+    """How a facet's values are made of a column, and chosen by an expression."""
 
     name: str
     title: str

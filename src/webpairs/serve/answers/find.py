@@ -1,4 +1,4 @@
-"""Answer searches: by terms, or without any in the dataset's order."""
+"""Answering searches: by terms, or without any in the dataset's order."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def find(
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Hold the results from `offset` on, and whether more follow."""
+    """The results from `offset` on, and whether more follow."""
 
     hits: list[dict[str, Any]]
     more: bool

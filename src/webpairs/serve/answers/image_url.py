@@ -1,4 +1,4 @@
-"""Fetch the image of a query by its URL, as images of a build are: guarded, and within limits.
+"""Fetching the image of a query by its URL, as images of a build are: guarded, and within limits.
 
 Nothing is kept of it, so what sites say of text and data mining is not asked; robots.txt is.
 """
@@ -22,7 +22,7 @@ MAX_CHARS: Final = 2_083
 
 
 class ImageFetcher:
-    """Fetch images on the loop that is running; `close` it on the same."""
+    """Fetching images on the loop that is running; `close` it on the same."""
 
     def __init__(self, options: ServeOptions, metrics: Metrics) -> None:
         self._allowed = options.fetches_images

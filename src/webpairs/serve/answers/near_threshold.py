@@ -1,4 +1,4 @@
-"""Find the samples and the drops that are nearest to the threshold, on both sides of it."""
+"""Finding the samples and the drops that are nearest to the threshold, on both sides of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand out pictures: as they are stored, or small.
+"""Handing out pictures: as they are stored, or small.
 
 They are strangers' bytes: of a type that is told by looking at them, or decoded and encoded anew,
 and always under a policy that runs nothing.

@@ -1,4 +1,4 @@
-"""Tell every fact of one sample, sorted by the questions that people ask."""
+"""Every fact of one sample, sorted by the questions that people ask."""
 
 from __future__ import annotations
 

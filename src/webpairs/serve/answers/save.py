@@ -1,4 +1,4 @@
-"""Hand out samples that were picked as a file: what to leave out, or what to look at again."""
+"""Handing out samples that were picked as a file: what to leave out, or what to look at again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make of what a request asks for what an index can be asked."""
+"""Turning the terms of a search request into query vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hand out one text of one row in parts, where replies and pages hold only its begin."""
+"""Handing out one text of one row in parts, where replies and pages hold only its begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Give each filter a process, short ones at once, long ones when there is room.
+"""Giving each filter a process, short ones at once, long ones when there is room.
 
 A filter begins in one of the quick places. If it is not done after `QUICK_S`, it moves to one of
 the slow places and goes on at low priority; where those are taken, its process is killed and it

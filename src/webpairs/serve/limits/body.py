@@ -1,4 +1,4 @@
-"""Read the body of a request, no more of it and no longer than is good."""
+"""Reading the body of a request, no more of it and no longer than is good."""
 
 from __future__ import annotations
 

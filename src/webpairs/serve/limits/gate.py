@@ -1,4 +1,4 @@
-"""Stand before every request: who may ask, how many at once and for how long; set the headers.
+"""Limits of requests: who may ask, how many at once, for how long; and the headers.
 
 Plain ASGI, so that nothing is buffered between an answer and who reads it.
 """

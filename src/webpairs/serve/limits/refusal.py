@@ -1,4 +1,4 @@
-"""Refuse requests in one form: a status, and JSON with a sentence that helps.
+"""Refusing requests in one form: a status, and JSON with a sentence that helps.
 
 `{"message": ...}` is also what clip-retrieval's server answers, whose client reads JSON whatever
 the status is.
@@ -58,7 +58,7 @@ async def answer_refusal(request: Request, error: Exception) -> Response:
 
 
 def to_json(value: Any) -> bytes:
-    """Return a value as JSON: bytes as hex, dates as ISO 8601, what is no number as null."""
+    """Return a value as JSON: bytes as hex, dates as ISO 8601, what is not a number as null."""
     return orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_UTC_Z)
 
 

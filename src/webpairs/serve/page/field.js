@@ -209,7 +209,7 @@ function takeDrops(take) {
 /** Return a picture as a term; what the server cannot read, or is too large, is drawn anew here. */
 async function prepare(file) {
   if (file.type && !file.type.startsWith("image/")) {
-    throw new Error(`${visible(file.name)} is no picture: use a JPEG, PNG or WebP file.`);
+    throw new Error(`${visible(file.name)} is not a picture: use a JPEG, PNG or WebP file.`);
   }
   let bitmap;
   try {

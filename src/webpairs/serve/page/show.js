@@ -63,7 +63,7 @@ export function visible(text) {
 export const quote = (text, attributes = {}) =>
   make("bdi", { dir: "auto", ...attributes }, visible(text));
 
-/** Return a link out of the page, or null for what is no address of the web. */
+/** Return a link out of the page, or null for what is not an address of the web. */
 export function linkOut(title, url) {
   let address;
   try {
