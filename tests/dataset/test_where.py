@@ -275,6 +275,17 @@ def test_any_text_has_a_depth_or_is_refused(text: str) -> None:
     )
 
 
+def test_a_message_repeats_no_password_and_no_long_text(tmp_path: Path) -> None:
+    rows = [laion_row(1, URL="https://me:s3cret@a.example/x.jpg", TEXT="x" * 1_000_000)]
+    write_laion_metadata(tmp_path / "a.parquet", rows)
+    dataset = webpairs.open(tmp_path)
+    for column in ("url", "caption"):
+        with pytest.raises(ConfigError, match="where 'cast") as caught:
+            len(dataset.where(f"cast({column} as int) > 0"))
+        assert len(str(caught.value)) < 500
+        assert "s3cret" not in str(caught.value)
+
+
 SLOW = (
     "len(list_filter(string_split(caption, 'a'), lambda x: regexp_matches(caption, '(b|a)+x'))) > 0"
 )

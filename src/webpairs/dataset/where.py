@@ -40,6 +40,8 @@ from webpairs.dataset.where_text import (
     shown,
 )
 from webpairs.errors import ConfigError
+from webpairs.safe_text import visible
+from webpairs.url_user import without_user
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,6 +55,9 @@ _ALLOWED: Final = frozenset(
 """DuckDB's classes of expressions that look at one row and nothing else."""
 _TABLE: Final = "samples"
 _STREAM_ROWS: Final = 65_536
+_MAX_MESSAGE_CHARS: Final = 300
+"""Of a message of DuckDB's, after users and passwords of URLs were left out of it."""
+_LONGEST_URL: Final = 10_000
 _MEMORY: Final = "256MB"
 """What DuckDB may take for an expression over so many rows; it spills nothing to the disk."""
 _MAX_LEVELS: Final = 240
@@ -330,6 +335,8 @@ def _true_rows(expression: Expression, table: pa.Table, num_rows: int) -> Rows:
         message = str(error).splitlines()[0]
         for place, name in enumerate(expression.names):
             message = message.replace(f'"c{place}"', name)
+        # It may repeat the value that it could not cast, which is a row's.
+        message = visible(without_user(message[:_LONGEST_URL]), _MAX_MESSAGE_CHARS)
         raise ConfigError(f"where {shown(expression.text)}: {message}") from error
     finally:
         connection.unregister(_TABLE)
