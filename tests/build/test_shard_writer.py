@@ -27,13 +27,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.paths import TESTS
 
-from webpairs.build.shard_writer import DROPS_SCHEMA, METADATA_SCHEMA, Row, ShardWriter, write_npy
+from webpairs.build.shard_writer import DROPS_SCHEMA, METADATA_SCHEMA, ShardWriter, write_npy
 from webpairs.drops import Drop
 from webpairs.run_folder.layout import Keys, ShardFiles
 
 KEYS = Keys.for_dataset(3, 10_000)
 DIM = 8
 LONG = "a photo of " + "very " * 40_000 + "long text"
+Row = dict[str, Any]
 TEXTS = [
     "a red circle",
     "grüne Äpfel, 緑のりんご, تفاح أخضر",

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,14 +24,16 @@ import pyarrow.compute as pc
 from webpairs.build.hash_check import HashTally
 from webpairs.build.journal import ShardJournal
 from webpairs.build.judge import judge
-from webpairs.build.shard_writer import GivenColumns, Row, ShardWriter
+from webpairs.build.rows import Picture, drop_row, sample_row
+from webpairs.build.shard_writer import GivenColumns, ShardWriter
 from webpairs.build.sources import ArchiveImages, ImageSource, Obtained, WebImages
 from webpairs.drops import Drop
 from webpairs.engine.link import Link, Preprocess
 from webpairs.errors import DataError
 from webpairs.image.blur import Box, read_boxes
-from webpairs.image.decode import ImageRules, Stored, decode, store
+from webpairs.image.decode import ImageRules, decode, store
 from webpairs.run_folder.layout import Keys, ShardFiles
+from webpairs.run_folder.rows import Facts, KnownCandidate
 from webpairs.version import __version__
 
 BATCH_IMAGES: Final = 64
@@ -81,37 +83,38 @@ class ShardCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """An image that was obtained and decoded, small enough to wait for its batch."""
-
-    pixels: npt.NDArray[np.uint8]
-    """What the model sees: (side, side, 3); empty without a model."""
-    stored: Stored
-    sha256: bytes
-    num_bytes: int
-    format: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Asked:
     """An image on its way through the decoder, which alone still holds its bytes."""
 
     numbers: list[int]
     opt_out: str | None
-    facts: Row
+    facts: Facts
     num_bytes: int
-    picture: Future[_Picture]
+    picture: Future[Picture]
     is_last: bool = True
     """Whether nothing of the same image comes after it: then the image is counted."""
     hash_right: bool | None = None
 
 
-_Pair = tuple[int, Row, int]
-"""Row number, candidate, index into the pictures of the batch."""
-_Dropped = tuple[int, Row, DataError, float | None]
-"""Row number, candidate, why, similarity."""
+class _Pair(NamedTuple):
+    """A candidate whose image was decoded."""
+
+    number: int
+    """Of its row in the shard."""
+    row: KnownCandidate
+    picture: int
+    """Index into the pictures of the batch."""
+
+
+class _Dropped(NamedTuple):
+    """A candidate that ends here."""
+
+    number: int
+    row: KnownCandidate
+    error: DataError
+    similarity: float | None
+
+
 _NO_PIXELS: Final = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -241,9 +244,9 @@ class _ShardBuilder:
         preprocess = None if self._unit.threshold is None else self._link.preprocess
         for obtained in images:
             data, facts, opt_out = obtained.data, obtained.facts, obtained.opt_out
-            pictures: list[tuple[list[int], Future[_Picture]]]
+            pictures: list[tuple[list[int], Future[Picture]]]
             if obtained.error is not None:
-                future: Future[_Picture] = Future()
+                future: Future[Picture] = Future()
                 future.set_exception(obtained.error)
                 pictures = [(obtained.numbers, future)]
             else:
@@ -276,12 +279,12 @@ class _ShardBuilder:
 
     def _prepare(
         self, data: bytes, boxes: tuple[Box, ...], preprocess: Preprocess | None
-    ) -> _Picture:
+    ) -> Picture:
         """Decode an image and keep what model and tar need of it; runs in a decode thread."""
         clock = time.thread_time()
         rules = self._unit.image_rules
         decoded = decode(data, rules, boxes)
-        picture = _Picture(
+        picture = Picture(
             pixels=_NO_PIXELS if preprocess is None else preprocess(decoded.rgb),
             stored=store(decoded, data, rules),
             sha256=hashlib.sha256(data).digest(),
@@ -298,7 +301,7 @@ class _ShardBuilder:
         before = self._counts.samples, Counter(self._counts.drops)
         pairs: list[_Pair] = []
         dropped: list[_Dropped] = []
-        pictures: list[_Picture] = []
+        pictures: list[Picture] = []
         numbers = [number for asked in batch for number in asked.numbers]
         rows = dict(zip(numbers, self._source.rows(numbers), strict=True))
         for asked in batch:
@@ -306,7 +309,7 @@ class _ShardBuilder:
             error = asked.picture.exception()
             if isinstance(error, DataError):
                 dropped += [
-                    (number, {**rows[number], **asked.facts}, error, None)
+                    _Dropped(number, {**rows[number], **asked.facts}, error, None)
                     for number in asked.numbers
                 ]
                 continue
@@ -314,8 +317,8 @@ class _ShardBuilder:
             for number in asked.numbers:
                 # What the page said comes first: it was there before anyone asked for the image.
                 opt_out = rows[number]["opt_out"] or asked.opt_out
-                known = {**rows[number], **asked.facts, "opt_out": opt_out}
-                pairs.append((number, known, len(pictures)))
+                known: KnownCandidate = {**rows[number], **asked.facts, "opt_out": opt_out}
+                pairs.append(_Pair(number, known, len(pictures)))
             pictures.append(picture)
         if self._unit.threshold is None:
             self._write_unscored(pairs, pictures)
@@ -339,18 +342,21 @@ class _ShardBuilder:
             | self._hashes.news()
         )
 
-    def _write_unscored(self, pairs: list[_Pair], pictures: list[_Picture]) -> None:
+    def _key(self, number: int) -> str:
+        return self._unit.keys.sample(self._unit.number, number)
+
+    def _write_unscored(self, pairs: list[_Pair], pictures: list[Picture]) -> None:
         """Write every pair, with the similarity that its table gave."""
         clock = time.perf_counter()
         for number, row, index in pairs:
             stored = pictures[index].stored
-            sample = self._sample_row(number, row, pictures[index], row["similarity_given"])
+            sample = sample_row(self._key(number), row, pictures[index], row["similarity_given"])
             self._writer.add_sample(sample, stored.data, stored.extension, None)
             self._counts.samples += 1
         self._seconds["write"] += time.perf_counter() - clock
 
     def _write_scored(
-        self, pairs: list[_Pair], pictures: list[_Picture], threshold: float
+        self, pairs: list[_Pair], pictures: list[Picture], threshold: float
     ) -> list[_Dropped]:
         """Embed and judge; write the pairs that are kept and return the others."""
         dropped: list[_Dropped] = []
@@ -369,10 +375,10 @@ class _ShardBuilder:
         ):
             number, row, index = pair
             if drop is not None:
-                dropped.append((number, row, DataError(drop), score))
+                dropped.append(_Dropped(number, row, DataError(drop), score))
                 continue
             picture = pictures[index]
-            sample = self._sample_row(number, row, picture, score)
+            sample = sample_row(self._key(number), row, picture, score)
             stored = picture.stored
             self._writer.add_sample(sample, stored.data, stored.extension, (image, text))
             self._counts.samples += 1
@@ -380,7 +386,7 @@ class _ShardBuilder:
         return dropped
 
     def _embed(
-        self, pictures: list[_Picture], rows: list[Row]
+        self, pictures: list[Picture], rows: Sequence[KnownCandidate]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return (pictures, d) and (rows, d); a text of the shard is embedded once."""
         clock = time.perf_counter()
@@ -400,43 +406,3 @@ class _ShardBuilder:
         )
         self._seconds["embed"] += time.perf_counter() - clock
         return images, texts
-
-    def _sample_row(
-        self, number: int, row: Row, picture: _Picture, similarity: float | None
-    ) -> Row:
-        key = self._unit.keys.sample(self._unit.number, number)
-        stored = picture.stored
-        return {
-            **row,
-            "SAMPLE_ID": int(key),
-            "URL": row["url"],
-            "TEXT": row["text"],
-            "HEIGHT": picture.height,
-            "WIDTH": picture.width,
-            "LICENSE": row["license"],
-            "NSFW": row["nsfw_given"],
-            "similarity": similarity,
-            "key": key,
-            "sha256": picture.sha256,
-            "stored_sha256": hashlib.sha256(stored.data).digest(),
-            "bytes": picture.num_bytes,
-            "format": picture.format,
-            "stored_width": stored.width,
-            "stored_height": stored.height,
-            "nsfw_score": None,
-            "tags": [],
-        }
-
-
-def drop_row(row: Row, error: DataError, similarity: float | None) -> Row:
-    """Return the drops columns of a candidate; a sensitive reason keeps no url and no text."""
-    drop = error.drop
-    ids = {
-        "uid": row["uid"],
-        "url_hash": hashlib.blake2b(row["url"].encode(), digest_size=8).digest(),
-        "reason": str(drop),
-        "stage": drop.stage,
-    }
-    if drop.sensitive:
-        return ids | {"signal": error.detail or None}
-    return {**row, **ids, "similarity": similarity, "detail": error.detail or None}

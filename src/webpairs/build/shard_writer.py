@@ -29,9 +29,9 @@ import pyarrow.parquet as pq
 from webpairs.build.journal import JournalEntry, ShardJournal
 from webpairs.files import sync, temporary_name, write_json
 from webpairs.run_folder.layout import ROW_GROUP_ROWS, ShardFiles
+from webpairs.run_folder.rows import DroppedCandidate, Sample
 from webpairs.run_folder.schema import DROPS, METADATA, arrow_schema
 
-Row = dict[str, Any]
 GivenColumns = tuple[tuple[str, str], ...]
 """Name and arrow type of each column that a table has beside those webpairs knows."""
 
@@ -92,7 +92,7 @@ class ShardWriter:
 
     def add_sample(
         self,
-        row: Row,
+        row: Sample,
         image: bytes,
         extension: str,
         embeddings: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None,
@@ -120,7 +120,7 @@ class ShardWriter:
             self._image_embeddings.append(embeddings[0].astype(np.float16))
             self._text_embeddings.append(embeddings[1].astype(np.float16))
 
-    def add_drop(self, number: int, row: Row) -> None:
+    def add_drop(self, number: int, row: DroppedCandidate) -> None:
         """Add one dropped candidate, the shard's `number`th: `row` has the drops columns."""
         self._drop_numbers.append(number)
         self._drops.add(row)
@@ -264,7 +264,7 @@ class ShardWriter:
         return self._temporary[path]
 
 
-def sample_json(row: Row, *, with_given: bool) -> bytes:
+def sample_json(row: Sample, *, with_given: bool) -> bytes:
     """Return the tar's `.json` member: img2dataset's names first, so that its readers work.
 
     Every sample of a dataset has the same members in the same types, because readers such as
@@ -305,14 +305,14 @@ class _Rows:
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
         self._tables: list[pa.Table] = []
-        self._pending: list[Row] = []
+        self._pending: list[Mapping[str, Any]] = []
         self._num_noted = 0
         """Tables that the journal has."""
 
     def __len__(self) -> int:
         return sum(table.num_rows for table in self._tables) + len(self._pending)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Mapping[str, Any]) -> None:
         """Append one row; columns that `row` lacks are null."""
         self._pending.append(row)
         if len(self._pending) >= PENDING_ROWS:

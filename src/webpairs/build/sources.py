@@ -11,18 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.build.hash_check import compare_hashes
 from webpairs.build.journal import ShardJournal
-from webpairs.build.shard_writer import Row
 from webpairs.drops import Drop
 from webpairs.engine.link import Link
 from webpairs.errors import DataError
 from webpairs.obtain.archive import ArchiveReader
+from webpairs.run_folder.rows import Candidate, Facts
 
 if TYPE_CHECKING:
     from webpairs.build.build_shard import BuildUnit
@@ -44,7 +44,7 @@ class Obtained:
     data: bytes = b""
     opt_out: str | None = None
     """The opt-out of the image's answer that the rows are kept in spite of."""
-    facts: Row = field(default_factory=dict[str, Any])
+    facts: Facts = field(default_factory=Facts)
     """Columns that are known only now."""
     error: DataError | None = None
     hash_right: bool | None = None
@@ -61,7 +61,7 @@ class ImageSource(Protocol):
         """Yield images as they come."""
         ...
 
-    def rows(self, numbers: Sequence[int]) -> list[Row]:
+    def rows(self, numbers: Sequence[int]) -> list[Candidate]:
         """Return candidates by their row numbers; each is asked for once."""
         ...
 
@@ -84,7 +84,7 @@ class ArchiveImages:
     def __init__(self, unit: BuildUnit, done: frozenset[int]) -> None:
         self._unit = unit
         self._done = done
-        self._streamed: dict[int, Row] = {}
+        self._streamed: dict[int, Candidate] = {}
         """Candidates that were read and are not written yet."""
         self.num_images = 0
 
@@ -100,7 +100,7 @@ class ArchiveImages:
                     self._streamed.update(rows)
                     yield self._obtain(reader, [number for number, _ in rows], first)
 
-    def rows(self, numbers: Sequence[int]) -> list[Row]:
+    def rows(self, numbers: Sequence[int]) -> list[Candidate]:
         """Return candidates by their row numbers, and let go of them."""
         return [self._streamed.pop(number) for number in numbers]
 
@@ -115,11 +115,16 @@ class ArchiveImages:
         """Return nothing: no requests are made."""
         return {}
 
-    def _obtain(self, reader: ArchiveReader, numbers: list[int], first: Row) -> Obtained:
+    def _obtain(self, reader: ArchiveReader, numbers: list[int], first: Candidate) -> Obtained:
         if first["drop"] is not None:
             return Obtained(numbers, error=DataError(Drop(first["drop"])))
+        file, offset, length = first["image_file"], first["image_offset"], first["image_length"]
+        # Every candidate that the archive join did not drop has a record.
+        assert file is not None
+        assert offset is not None
+        assert length is not None
         try:
-            payload = reader.read(first["image_file"], first["image_offset"], first["image_length"])
+            payload = reader.read(file, offset, length)
             if payload.opt_out is not None and not self._unit.keep_opted_out:
                 raise DataError(Drop.OPTED_OUT_IMAGE, payload.opt_out)
         except DataError as error:
@@ -163,9 +168,10 @@ class WebImages:
         for place, outcome in self._link.fetch(to_ask, SHARD_DEADLINE_S, self._received):
             yield from self._obtained(to_ask[place], outcome)
 
-    def rows(self, numbers: Sequence[int]) -> list[Row]:
+    def rows(self, numbers: Sequence[int]) -> list[Candidate]:
         """Return candidates by their row numbers."""
-        return self._table.take(pa.array(numbers, pa.int64())).to_pylist()
+        rows = self._table.take(pa.array(numbers, pa.int64())).to_pylist()
+        return cast("list[Candidate]", rows)
 
     def given(self, number: int) -> str | None:
         """Return the column `given` of a candidate."""
@@ -189,7 +195,7 @@ class WebImages:
 
         numbers = self._wanted_by[url]
         if not isinstance(outcome, Fetched):
-            facts = {"http_status": outcome.status, "final_url": outcome.url}
+            facts: Facts = {"http_status": outcome.status, "final_url": outcome.url}
             yield Obtained(numbers, facts=facts, error=outcome)
             return
         for name, seconds in zip(self._seconds, outcome.seconds, strict=True):
@@ -211,17 +217,17 @@ class WebImages:
         yield replace(parts[-1], hash_right=is_right)
 
 
-def _images(candidates: Path) -> Iterator[list[tuple[int, Row]]]:
+def _images(candidates: Path) -> Iterator[list[tuple[int, Candidate]]]:
     """Yield the candidates that want the same image, in row order.
 
     Rows stand in the order of the archive, so those of one image are neighbours; a candidate that
     was dropped before reading stands alone.
     """
-    group: list[tuple[int, Row]] = []
+    group: list[tuple[int, Candidate]] = []
     number = 0
     with pq.ParquetFile(candidates) as file:
         for batch in file.iter_batches(READ_ROWS):
-            for row in batch.to_pylist():
+            for row in cast("list[Candidate]", batch.to_pylist()):
                 if group and not _same_image(group[0][1], row):
                     yield group
                     group = []
@@ -231,7 +237,7 @@ def _images(candidates: Path) -> Iterator[list[tuple[int, Row]]]:
         yield group
 
 
-def _same_image(one: Row, other: Row) -> bool:
+def _same_image(one: Candidate, other: Candidate) -> bool:
     return (
         one["drop"] is None
         and other["drop"] is None

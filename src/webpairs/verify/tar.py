@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import orjson
@@ -17,6 +17,7 @@ from webpairs.dataset.sources.tar import BLOCK, IMAGE_EXTENSIONS, Walked, split,
 from webpairs.files import read_regular
 from webpairs.quantities import counted
 from webpairs.run_folder.layout import ShardFiles
+from webpairs.run_folder.rows import Sample
 from webpairs.verify.findings import Fault, Findings
 from webpairs.verify.ids import check_size
 
@@ -194,7 +195,10 @@ class RunTar:
         extent = sample.members.get(JSON)
         if extent is None:
             return
-        data, wanted = self._tar.data[slice(*extent)], sample_json(row, with_given=False)
+        data, wanted = (
+            self._tar.data[slice(*extent)],
+            sample_json(cast("Sample", row), with_given=False),
+        )
         if data != wanted and (wrong := _wrong_fields(data, orjson.loads(wanted))):
             detail = f"its .json has another {wrong} than the row"
             self.findings.add(Fault.MEMBER_WRONG, self.file, detail, sample.key)
