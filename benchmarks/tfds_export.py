@@ -141,7 +141,7 @@ def metadata(numbers: Sequence[int]) -> list[dict[str, object]]:
 
 def compare(config: str, num: int, source: Path, out: Path, options: argparse.Namespace) -> None:
     """Print every run, medians and ratios of one config."""
-    from process_tree import Measured, measure
+    from support.process_tree import Measured, measure
 
     ours = [
         *(sys.executable, "-m", "webpairs", "export", str(source), "--to", options.to),

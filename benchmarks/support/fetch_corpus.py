@@ -1,8 +1,8 @@
 """Draw a web of images, good ones and the awkward ones that a crawl meets, with what each URL is.
 
-    ./run python benchmarks/fetch_corpus.py DIR [--jpegs 5000] [--hosts 64] [--port 18080]
+    ./run python benchmarks/support/fetch_corpus.py DIR [--jpegs 5000] [--hosts 64] [--port 18080]
 
-    DIR/www/                   what a server gives (benchmarks/fetch_web.py)
+    DIR/www/                   what a server gives (benchmarks/support/fetch_web.py)
     DIR/urls.parquet           url, caption, kind; shuffled
     DIR/urls_trickle.parquet   16 URLs at 2 kB/s and 8 that accept and never answer
 
