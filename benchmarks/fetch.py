@@ -1,6 +1,6 @@
 """Fetch, resize and store one list of URLs with webpairs and with img2dataset, in turns.
 
-    ./run python benchmarks/support/fetch_corpus.py CORPUS
+    ./run python benchmarks/fetch_corpus.py CORPUS
     ./run python benchmarks/fetch.py --corpus CORPUS --img2dataset PEER/bin/img2dataset
 
 Needs nginx (Debian: nginx-light), which serves the corpus on loopback, and the peer in an
@@ -106,7 +106,7 @@ def main() -> None:
 def read_list(corpus: Path, name: str) -> pa.Table:
     path = corpus / f"{name}.parquet"
     if not path.exists():
-        sys.exit(f"{path} is not there: draw the corpus with benchmarks/support/fetch_corpus.py")
+        sys.exit(f"{path} is not there: draw the corpus with benchmarks/fetch_corpus.py")
     return pq.read_table(path, columns=["url", "caption", "kind"])
 
 

@@ -2,7 +2,7 @@
 
     ./run python benchmarks/soak.py --corpus CORPUS [--urls 200000] [--at-most-s 3600]
 
-CORPUS is drawn by benchmarks/support/fetch_corpus.py; its good JPEGs are asked for again and again under
+CORPUS is drawn by benchmarks/fetch_corpus.py; its good JPEGs are asked for again and again under
 `?n=0`, `?n=1` ..., so that every URL is another one. nginx serves them on loopback, webpairs stores
 them at 256 px without a model. Each second the processes' memory (the sum of their PSS) and open
 files are added up. What counts is the time from the first image to the end, without the reading of

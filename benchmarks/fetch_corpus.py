@@ -1,6 +1,6 @@
 """Draw a web of images, good ones and the awkward ones that a crawl meets, with what each URL is.
 
-    ./run python benchmarks/support/fetch_corpus.py DIR [--jpegs 5000] [--hosts 64] [--port 18080]
+    ./run python benchmarks/fetch_corpus.py DIR [--jpegs 5000] [--hosts 64] [--port 18080]
 
     DIR/www/                   what a server gives (benchmarks/support/fetch_web.py)
     DIR/urls.parquet           url, caption, kind; shuffled
