@@ -28,6 +28,7 @@ from support.museum_warcs import (
     sound_records,
 )
 
+from webpairs.crawl.dates import parse_date
 from webpairs.crawl.warc_records import RecordReader
 from webpairs.demo.crawl_files import write_crawl_files
 from webpairs.demo.little_web import draw_little_web
@@ -35,7 +36,7 @@ from webpairs.drops import Drop
 from webpairs.extract.archive_index import ImageIndexWriter
 from webpairs.extract.candidates import CandidateWriter
 from webpairs.extract.page import ExtractRules, ExtractStats
-from webpairs.extract.warc import extract_warc, parse_date
+from webpairs.extract.warc import extract_warc
 from webpairs.extract.wat import extract_wat
 
 DATA = Path(__file__).parents[1] / "data"

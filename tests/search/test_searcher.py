@@ -22,8 +22,9 @@ from webpairs.cli import app
 from webpairs.dataset.features import LABELS
 from webpairs.errors import ConfigError
 from webpairs.files import write_json
+from webpairs.image.limits import MAX_QUERY_BYTES
 from webpairs.search.index.build import build_index
-from webpairs.search.model import MAX_IMAGE_BYTES, NoModel
+from webpairs.search.model import NoModel
 from webpairs.search.near_duplicates import group_copies, keep_first
 from webpairs.search.options import IndexOptions, SearchOptions
 from webpairs.search.page import results_page
@@ -223,7 +224,7 @@ BAD_IMAGES: list[tuple[str, bytes | None, str]] = [
     ("cut", picture((400, 300), "JPEG")[:300], "cannot be searched for"),
     ("gif", picture((40, 30), "GIF"), "not_an_image|format"),
     ("bomb", picture((20_000, 20_000)), "pixels"),
-    ("large", bytes(MAX_IMAGE_BYTES + 1), "use an image of at most"),
+    ("large", bytes(MAX_QUERY_BYTES + 1), "use an image of at most"),
 ]
 
 

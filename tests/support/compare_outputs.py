@@ -19,11 +19,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+_TABLED = re.compile(rb">\d+\.\d<")
+"""A number of seconds in a table of a report."""
 FORMATS = (
     *("tfds", "tfds-array-record", "huggingface", "webdataset", "laion"),
     *("csv", "files", "parquet", "embedding-atlas"),
 )
-_OF_TIME = re.compile(r"second|time|finished|started|_at$|date$|rate|elapsed|mark|path|pid")
+_OF_TIME = re.compile(
+    r"second|time|finished|started|_at$|date|rate|elapsed|mark|path|pid"
+)
 """Names of fields in JSON files that hold times or durations, or the folder that was written to."""
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?)?( UTC)?")
 _DURATION = re.compile(rb"\d+(\.\d+)?( ?(s|min|h|ms)\b| seconds?| minutes?)")
@@ -78,13 +82,15 @@ def plain(path: Path, root: Path) -> Any:
     if path.suffix == ".json":
         return _without_times(json.loads(data))
     if path.suffix in (".html", ".md"):
-        return _DURATION.sub(b"0", _DATE.sub(b"0", data))
+        return _TABLED.sub(b">0<", _DURATION.sub(b"0", _DATE.sub(b"0", data)))
     return data
 
 
 def _without_times(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _without_times(inner, key) for key, inner in value.items()}
+        # Under `seconds` stand a number for each stage.
+        times = {key: f"{name} {key}" if name == "seconds" else key for key in value}
+        return {key: _without_times(inner, times[key]) for key, inner in value.items()}
     if isinstance(value, list):
         return [_without_times(inner, name) for inner in value]
     return 0 if _OF_TIME.search(name) and isinstance(value, (int, float, str)) else value

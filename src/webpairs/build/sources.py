@@ -21,6 +21,7 @@ from webpairs.build.journal import ShardJournal
 from webpairs.drops import Drop
 from webpairs.engine.link import Link
 from webpairs.errors import DataError
+from webpairs.image.limits import MAX_IMAGE_BYTES
 from webpairs.obtain.archive import ArchiveReader
 from webpairs.run_folder.rows import Candidate, Facts
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from webpairs.build.build_shard import BuildUnit
     from webpairs.obtain.fetcher import Outcome
 
-MAX_IMAGE_BYTES: Final = 100_000_000
 READ_ROWS: Final = 1_024
 SHARD_DEADLINE_S: Final = 3 * 3600.0
 """What a shard has not begun to fetch by then ends as `timeout`. At the default rate a host can be

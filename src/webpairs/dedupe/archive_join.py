@@ -21,15 +21,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from webpairs.checks import resolve_workers
+from webpairs.crawl.redirects import MAX_REDIRECTS
 from webpairs.dedupe.cut import UNIQUE_SCHEMA, Cut, Feed, cut_rows, open_parquet, read_cut
 from webpairs.dedupe.dedupe import COLLAPSED_SCHEMA, DedupeUnit, count_unique, ordered_rows
 from webpairs.drops import Drop
 from webpairs.external_sort import BATCH_ROWS, expose, from_plain, open_duckdb, stream
 from webpairs.extract.url import surt_key
 from webpairs.run_folder.schema import IMAGE_INDEX, arrow_schema
-
-MAX_REDIRECTS: Final = 5
-"""As many as the live web gets (design, "Where images come from")."""
 
 _INDEX_SCHEMA: Final = arrow_schema(IMAGE_INDEX)
 _NUMBERED_SCHEMA: Final = COLLAPSED_SCHEMA.append(pa.field("n", pa.int64()))

@@ -8,13 +8,13 @@ over. A page that the crawler cut (`WARC-Truncated`) gives what it holds.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
+from webpairs.crawl.dates import parse_date
 from webpairs.crawl.http_message import Head, decode_body
 from webpairs.crawl.inputs import open_input
 from webpairs.crawl.media_type import media_type
+from webpairs.crawl.redirects import REDIRECTS
 from webpairs.crawl.warc_records import Record, RecordReader
 from webpairs.drops import Drop
 from webpairs.extract.archive_index import ImageIndexWriter
@@ -40,7 +40,6 @@ _HTML_START: Final = re.compile(
 )
 _NO_TYPE: Final = ("", "unknown/unknown", "application/unknown", "*/*", "no-type", "unk")
 """Values that say as little as none (MIME Sniffing, 5; `no-type` is the Internet Archive's)."""
-_REDIRECTS: Final = (301, 302, 303, 307, 308)
 
 
 def extract_warc(
@@ -89,24 +88,6 @@ def extract_warc(
         stats.warnings.append(
             f"{name}: {reader.num_broken} damaged stretches were passed over, fetch it again"
         )
-
-
-@lru_cache(maxsize=64)
-def parse_date(date: str) -> int | None:
-    """Return a WARC-Date in milliseconds since 1970 UTC, or None when it is none.
-
-    WARC 1.1 allows fractions of a second, and less than seconds (W3C-NOTE-datetime).
-    """
-    date = date.strip()
-    if len(date) in (4, 7):
-        date = f"{date}-01-01" if len(date) == 4 else f"{date}-01"
-    try:
-        moment = datetime.fromisoformat(date)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
 
 
 def page_bytes(record: Record) -> int:
@@ -198,7 +179,7 @@ def _index(record: Record, url: str, name: str, date_ms: int, index: ImageIndexW
         return
     head, headers, kind = record.http, record.headers, record.kind
     location = None
-    if head is not None and head.status in _REDIRECTS:
+    if head is not None and head.status in REDIRECTS:
         written = head.get("location")
         location = join_url(None, normal, written) if written else None
     if kind == "response" and location is not None:

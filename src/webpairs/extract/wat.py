@@ -17,12 +17,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 import simdjson
 
+from webpairs.crawl.dates import parse_date
 from webpairs.crawl.inputs import open_input
 from webpairs.crawl.wat_records import read_wat_records
 from webpairs.drops import Drop
@@ -334,7 +334,7 @@ def _offset(value: Any) -> int:
 
 
 def _milliseconds(date: str) -> int:
-    parsed = datetime.fromisoformat(date)
-    if parsed.tzinfo is None:
-        parsed = parsed.replace(tzinfo=UTC)
-    return round(parsed.timestamp() * 1000)
+    parsed = parse_date(date)
+    if parsed is None:
+        raise ValueError(f"{date!r} is not a date")
+    return parsed

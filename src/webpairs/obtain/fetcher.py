@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import certifi
 
+from webpairs.crawl.redirects import MAX_REDIRECTS, REDIRECTS
 from webpairs.drops import Drop
 from webpairs.errors import DataError
 from webpairs.figures import MAX_HOSTS, FetchFigures, HostFigures
@@ -34,8 +35,6 @@ from webpairs.obtain.permissions import answer_opt_out
 from webpairs.obtain.site_permissions import MAX_SITES, Sites
 from webpairs.obtain.transfer import Answer, Transfers
 from webpairs.obtain.url_parts import (
-    MAX_REDIRECTS,
-    REDIRECTS,
     FetchError,
     Place,
     place_of,

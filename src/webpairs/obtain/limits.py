@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from webpairs.image.limits import MAX_IMAGE_BYTES
 from webpairs.version import __version__
 
-MAX_IMAGE_BYTES: Final = 50_000_000
-"""Of one image, as it travels and when its content coding is undone."""
 MIN_BYTES_PER_S: Final = 500
 """Slower than this over the stall time is not a download but a trickle: 5 kB would take 10 s."""
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import Final, Protocol
 
+from webpairs.crawl.redirects import MAX_REDIRECTS, REDIRECTS
 from webpairs.drops import Drop
 from webpairs.errors import DataError
 from webpairs.obtain.answer_body import BodyDecoder
@@ -14,7 +15,7 @@ from webpairs.obtain.permissions import SitePermissions
 from webpairs.obtain.robots import MAX_ROBOTS_BYTES, read_robots
 from webpairs.obtain.tdmrep import MAX_TDMREP_BYTES, read_tdmrep
 from webpairs.obtain.transfer import Answer
-from webpairs.obtain.url_parts import MAX_REDIRECTS, REDIRECTS, Place, place_of, target_of
+from webpairs.obtain.url_parts import Place, place_of, target_of
 
 MAX_SITES: Final = 20_000
 """Sites whose permissions are remembered; the ones not asked for longest are asked anew."""

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import can_ada
 
 from webpairs.drops import Drop
 from webpairs.errors import DataError
-
-MAX_REDIRECTS: Final = 5
-"""RFC 9309, 2.3.1.2 for robots.txt; the same for images, as in the archive join."""
-REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 
 
 class FetchError(DataError):

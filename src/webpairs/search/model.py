@@ -12,6 +12,7 @@ from webpairs.dataset.sources.source import Source
 from webpairs.errors import ConfigError, DataError
 from webpairs.files import open_regular
 from webpairs.image.decode import ImageRules, decode
+from webpairs.image.limits import MAX_QUERY_BYTES
 from webpairs.quantities import size_of
 from webpairs.search.index.file import model_of
 from webpairs.search.index.vectors import Floats
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from webpairs.clip.model import Model
 
-MAX_IMAGE_BYTES: Final = 16_000_000
-"""Of a picture that is searched for."""
 RULES: Final = ImageRules(
     min_bytes=0,
     max_pixels=50_000_000,
@@ -90,9 +89,9 @@ def embed_images(model: Model, images: Sequence[bytes]) -> Floats:
 
 def decode_query(data: bytes) -> Image:
     """Return the RGB picture of an encoded image; ConfigError where it cannot be searched for."""
-    if len(data) > MAX_IMAGE_BYTES:
+    if len(data) > MAX_QUERY_BYTES:
         raise ConfigError(
-            f"an image of {size_of(len(data))} is too large: use at most {size_of(MAX_IMAGE_BYTES)}"
+            f"an image of {size_of(len(data))} is too large: use at most {size_of(MAX_QUERY_BYTES)}"
         )
     try:
         return decode(data, RULES).rgb
@@ -104,14 +103,14 @@ def read_image(path: str) -> bytes:
     """Return the bytes of an image file; ConfigError where it cannot be read."""
     try:
         with open_regular(path) as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
+            data = file.read(MAX_QUERY_BYTES + 1)
             size = file.seek(0, os.SEEK_END)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"--image {path}: {reason}") from error
-    if size > MAX_IMAGE_BYTES:
+    if size > MAX_QUERY_BYTES:
         raise ConfigError(
             f"--image {path} has {size_of(size)}: use an image of at most "
-            f"{size_of(MAX_IMAGE_BYTES)}"
+            f"{size_of(MAX_QUERY_BYTES)}"
         )
     return data
