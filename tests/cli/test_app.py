@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from support.paths import DOCS
 from support.run_folders import SmallCrawl
 
 from webpairs import cli
+from webpairs.cli import last_resort
 from webpairs.errors import ConfigError, RunError
 from webpairs.version import __version__
 
@@ -594,8 +596,10 @@ def test_exit_codes_are_told(webpairs: Command) -> None:
     code, out, _ = webpairs("--help")
     assert code == 0
     assert "3 nothing was kept" in out
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert "3 when `build`, `retry` or `extract` kept nothing" in readme
+    page = (DOCS / "watching.md").read_text()
+    for number in ("0", "1", "2", "3", str(last_resort.EXIT_CODE), "130, 143"):
+        assert f"\n| {number} | " in page
+    assert "`docs/watching.md` lists the exit codes" in (DOCS.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -25,9 +25,7 @@ FORMATS = (
     *("tfds", "tfds-array-record", "huggingface", "webdataset", "laion"),
     *("csv", "files", "parquet", "embedding-atlas"),
 )
-_OF_TIME = re.compile(
-    r"second|time|finished|started|_at$|date|rate|elapsed|mark|path|pid"
-)
+_OF_TIME = re.compile(r"second|time|finished|started|_at$|date|rate|elapsed|mark|path|pid")
 """Names of fields in JSON files that hold times or durations, or the folder that was written to."""
 _DATE = re.compile(rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?)?( UTC)?")
 _DURATION = re.compile(rb"\d+(\.\d+)?( ?(s|min|h|ms)\b| seconds?| minutes?)")
