@@ -14,8 +14,9 @@ _ABOUT = f"""# The hostile web
 `webpairs.demo.hostile` is a server on this machine that does what servers must not do, and some
 odd things that they may. Each of its {len(BEHAVIOURS)} behaviours has a host of its own,
 `NAME.hostile.example`, so that nothing remembered of one touches another, and the one outcome it
-must have: a drop reason (docs/formats.md has them all) or a `sample`. `tests/hostile` fetches all
-of them at once and decodes what came, by the recipe `laion400m`.
+must have: a drop reason (docs/formats.md has them all) or a `sample`.
+`tests/e2e/test_hostile.py` fetches all of them at once and decodes what
+came, by the recipe `laion400m`.
 
 What must hold besides: no connection is opened to an address that is forbidden (the server listens
 at 127.0.0.2 too, and nobody may come), no cookie, password or referrer is sent, the User-Agent says

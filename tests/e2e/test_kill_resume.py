@@ -67,7 +67,7 @@ def kill_at_random(
     return killed
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_killed_a_few_times(
     little_web: SmallCrawl, loose_run: Path, tmp_path: Path, workers: str
 ) -> None:

@@ -212,7 +212,7 @@ def check_stops(
     assert not (out / "work").exists()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_nothing_is_fetched_twice_but_what_was_in_flight(tmp_path: Path, workers: str) -> None:
     ways = ["SIGTERM", "group", "SIGKILL"]
     check_stops(tmp_path, Site(160, 0.02), workers, ways, random.Random(1))

@@ -95,7 +95,7 @@ def test_a_build_meets_the_hostile_web(tmp_path: Path) -> None:
     assert len(check.meetings) > 200
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_killed_a_few_times(crawl: Path, undisturbed: Path, tmp_path: Path, workers: str) -> None:
     out = tmp_path / "out"
     killed: list[int] = []

@@ -121,7 +121,7 @@ def test_image_urls_are_off_where_others_can_ask(indexed_run: Path) -> None:
             assert ("--allow-image-url" in reply.json()["message"]) is not allowed
 
 
-def test_a_thousand_requests_at_once_are_answered(indexed_run: Path) -> None:
+def test_hundreds_of_requests_at_once_are_answered(indexed_run: Path) -> None:
     async def search(address: tuple[str, int], number: int) -> bytes:
         reader, writer = await asyncio.open_connection(*address[:2])
         path, data = f"/api/loose/search?q=star+{number}&unique=1", b""
@@ -136,14 +136,14 @@ def test_a_thousand_requests_at_once_are_answered(indexed_run: Path) -> None:
         return reply
 
     async def search_all(address: tuple[str, int]) -> list[bytes]:
-        return await asyncio.gather(*(search(address, number) for number in range(1000)))
+        return await asyncio.gather(*(search(address, number) for number in range(400)))
 
     with listening(indexed_run) as address:
         replies = asyncio.run(search_all(address))
         assert {one.partition(b"\r\n")[0] for one in replies} == {b"HTTP/1.1 200 OK"}
         batches = re.search(r"text_clip_inference_time_count (\S+)", ask_text(address, "/metrics"))
         assert batches is not None
-        assert 0 < float(batches[1]) < 500, "texts that wait are embedded together"
+        assert 0 < float(batches[1]) < 200, "texts that wait are embedded together"
 
 
 def ask_text(address: tuple[str, int], path: str) -> str:

@@ -33,6 +33,8 @@ MAX_BINARY_BYTES: Final = 4_096
 """A hash has 64."""
 MAX_NESTED_BYTES: Final = 20_000
 """An embedding of 4,096 numbers has 16,384."""
+_SMALL_BYTES: Final = 1_000_000
+"""Of a table whose rows may become Python values before they are looked at: about 4 MB of them."""
 _UNFINISHED: Final = re.compile(r"(:[/\\]{2,})[^/\\?#\s\"<>]*\Z")
 """The begin of a URL that was cut before the @ that may follow a password."""
 
@@ -71,6 +73,8 @@ class Row:
 
 def bounded_rows(table: pa.Table, bounds: Bounds = LIST) -> list[Row]:
     """Return the rows of a table, none of them larger than it may be."""
+    if (rows := _small_rows(table, bounds)) is not None:
+        return rows
     names: list[str] = table.column_names
     sizes: dict[int, Counts] = {}
     lengths: dict[int, Counts] = {}
@@ -103,6 +107,27 @@ def bounded_rows(table: pa.Table, bounds: Bounds = LIST) -> list[Row]:
         Row(dict(zip(names, values, strict=True)), tuple(cut.get(row, ())))
         for row, values in enumerate(zip(*columns, strict=True))
     ]
+
+
+def _small_rows(table: pa.Table, bounds: Bounds) -> list[Row] | None:
+    """Return the rows of a table that is small as a whole, as most are: a tenth of the time.
+
+    None where it is not, or where something in it is to be cut.
+    """
+    if table.nbytes > _SMALL_BYTES or any(pa.types.is_nested(one) for one in table.schema.types):
+        return None
+    rows: list[dict[str, Any]] = table.to_pylist()
+    num_chars = 0
+    for row in rows:
+        for name, value in row.items():
+            if type(value) is str:
+                if len(value) > bounds.text_chars:
+                    return None
+                num_chars += len(value)
+                row[name] = without_user(value)
+            elif type(value) is bytes and len(value) > MAX_BINARY_BYTES:
+                return None
+    return [Row(row) for row in rows] if num_chars <= bounds.all_chars else None
 
 
 def _one(column: pa.ChunkedArray) -> Any:
