@@ -45,7 +45,9 @@ def extract(
         archive=False,
     )
     stats = extract_unit(unit)
-    assert stats.found == stats.written + sum(stats.drops.values())
+    # Of a record that cannot be read nobody knows how many candidates it has.
+    counted = sum(num for drop, num in stats.drops.items() if drop != Drop.RECORD_BROKEN)
+    assert stats.found == stats.written + counted
     rows = pq.read_table(unit.candidates_path).to_pylist()
     assert len(rows) == stats.written
     return sorted(rows, key=lambda row: row["crawl_offset"]), stats
@@ -623,6 +625,7 @@ PIECES = [
 )
 @example(False, b"\xef\xbb\xbfurl\n\xef\xbb\xbf")
 @example(False, b'url\n"\n"\n"')
+@example(False, b"WARC/")
 @settings(max_examples=150)
 def test_any_bytes(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, sound: bool, data: bytes
